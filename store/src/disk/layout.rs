@@ -1,0 +1,314 @@
+//! Where everything lies under a node's folder, and what the folder says of itself.
+//!
+//! Besides the files that the module's root lists there are `lock` (held by the running daemon), `ballast` (space
+//! kept back for the log), and the folders `log/` and `catalogue/`, which belong to others and are made here because
+//! one place makes and fsyncs all folders.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::{Disk, ReadAt, SegmentWriter, Space, Toc, read, scan, write};
+use crate::id::{CopyId, Incarnation};
+
+/// The file of the spool that holds the node's incarnation as text, without a line end.
+///
+/// A client on the same machine compares it with what the node says, and so knows that this spool is the node's.
+pub const SPOOL_MARK: &str = ".node";
+
+/// What a file of plain bytes ends in.
+pub(super) const SEG: &str = "seg";
+/// What a published `.toc` ends in.
+pub(super) const TOC: &str = "toc";
+/// What a `.toc` being written ends in.
+pub(super) const DRAFT: &str = "toc.tmp";
+
+const FOLDERS: [&str; 6] = ["catalogue", "log", "quarantine", "segments", "snapshots", "spool"];
+
+/// One node's folder on a real file system.
+#[derive(Debug)]
+pub struct FileDisk {
+    dir: PathBuf,
+    /// Numbers the drafts of `.toc` files: two at once of one copy must not share a file.
+    drafts: AtomicU64,
+}
+
+impl FileDisk {
+    /// Makes the folders, durably, and marks the spool with `mark`. What exists already is kept.
+    pub fn create(dir: &Path, mark: Incarnation) -> io::Result<Self> {
+        let disk = Self::new(dir);
+        make_root(dir)?;
+        disk.folders().try_for_each(|folder| make_folder(&folder))?;
+        // Made first and synced afterwards: the first fsync commits the work of all.
+        disk.folders().try_for_each(|folder| sync_folder(&folder))?;
+        sync_folder(dir)?;
+        // The spool is open to applications: what stands in place of the mark is replaced without being opened.
+        let path = disk.spool().join(SPOOL_MARK);
+        let text = mark.to_string();
+        replace(&path, &path.with_extension("tmp"), |mut file| file.write_all(text.as_bytes()))?;
+        Ok(disk)
+    }
+
+    /// Opens a folder that [`FileDisk::create`] made; `NotFound` if any part of it is missing.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let disk = Self::new(dir);
+        for folder in disk.folders() {
+            if !folder.is_dir() {
+                let text = format!("{}: not a node's folder, or half made: this part is missing", folder.display());
+                return Err(io::Error::new(ErrorKind::NotFound, text));
+            }
+        }
+        Ok(disk)
+    }
+
+    /// The node's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps other daemons out of the folder while the returned file is held; `WouldBlock` if one is in it.
+    pub fn lock(&self) -> io::Result<File> {
+        let path = self.dir.join("lock");
+        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(Errno::WOULDBLOCK) => {
+                let text = format!("{}: another daemon runs in this folder", path.display());
+                Err(io::Error::new(ErrorKind::WouldBlock, text))
+            }
+            Err(error) => Err(at(&path)(error.into())),
+        }
+    }
+
+    /// The text of `node.toml`, if the node has an identity.
+    pub fn read_identity(&self) -> io::Result<Option<String>> {
+        let path = self.identity();
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(&path)(error)),
+        }
+    }
+
+    /// Writes `node.toml`, durably. An identity is for ever: `AlreadyExists` if there is another one.
+    pub fn write_identity(&self, text: &str) -> io::Result<()> {
+        let path = self.identity();
+        match self.read_identity()? {
+            None => replace(&path, &path.with_extension("tmp"), |mut file| file.write_all(text.as_bytes())),
+            // The attempt that wrote it may have ended before the folder was durable.
+            Some(old) if old == text => sync_folder(&self.dir),
+            Some(_) => {
+                let text = format!("{}: the folder has another identity already", path.display());
+                Err(io::Error::new(ErrorKind::AlreadyExists, text))
+            }
+        }
+    }
+
+    fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf(), drafts: AtomicU64::new(0) }
+    }
+
+    fn identity(&self) -> PathBuf {
+        self.dir.join("node.toml")
+    }
+
+    fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        FOLDERS.iter().map(|name| self.dir.join(name)).chain(self.shards())
+    }
+
+    /// The folders of copies.
+    pub(super) fn shards(&self) -> impl Iterator<Item = PathBuf> {
+        (0..=u8::MAX).map(|number| self.numbered_shard(number))
+    }
+
+    /// The folder of one copy: by the id's last byte, because the first ones are the time.
+    pub(super) fn shard(&self, copy: CopyId) -> PathBuf {
+        let [.., last] = *copy.0.as_bytes();
+        self.numbered_shard(last)
+    }
+
+    fn numbered_shard(&self, number: u8) -> PathBuf {
+        self.dir.join("segments").join(format!("{number:02x}"))
+    }
+
+    pub(super) fn seg(&self, copy: CopyId) -> PathBuf {
+        self.shard(copy).join(format!("{copy}.{SEG}"))
+    }
+
+    pub(super) fn toc(&self, copy: CopyId) -> PathBuf {
+        self.shard(copy).join(format!("{copy}.{TOC}"))
+    }
+
+    /// A new name for a `.toc` being written.
+    pub(super) fn draft(&self, copy: CopyId) -> PathBuf {
+        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        self.shard(copy).join(format!("{copy}.{number}.{DRAFT}"))
+    }
+
+    pub(super) fn quarantine_folder(&self) -> PathBuf {
+        self.dir.join("quarantine")
+    }
+
+    /// Where a part of a copy lies in quarantine.
+    pub(super) fn quarantined(&self, copy: CopyId, part: &str) -> PathBuf {
+        self.quarantine_folder().join(format!("{copy}.{part}"))
+    }
+
+    pub(super) fn snapshot(&self) -> PathBuf {
+        self.dir.join("snapshots").join("state")
+    }
+}
+
+impl Disk for FileDisk {
+    fn spool(&self) -> PathBuf {
+        self.dir.join("spool")
+    }
+
+    fn open_spool(&self, file: &str) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(read::open_spool(&self.spool(), file)?))
+    }
+
+    /// Where hard links work, `.seg` and the spool file are one inode: whoever keeps the file open for writing can
+    /// still change it. That is found, because every read of a copy is verified.
+    fn adopt(&self, file: &str, source: &dyn ReadAt, copy: CopyId) -> io::Result<()> {
+        read::check_plain(file)?;
+        write::adopt(self, source, copy)
+    }
+
+    fn expose(&self, copy: CopyId, file: &str) -> io::Result<PathBuf> {
+        write::expose(self, copy, file)
+    }
+
+    fn remove_spool(&self, file: &str) -> io::Result<()> {
+        read::check_plain(file)?;
+        remove(&self.spool().join(file)).map(drop)
+    }
+
+    fn create(&self, copy: CopyId, size: u64) -> io::Result<Box<dyn SegmentWriter>> {
+        Ok(Box::new(write::create(self, copy, size)?))
+    }
+
+    /// Two at once of one copy are safe, but which one stays is open: a caller that raises `until` takes turns.
+    fn publish(&self, toc: &Toc) -> io::Result<()> {
+        write::publish(self, toc)
+    }
+
+    fn discard(&self, copy: CopyId) -> io::Result<()> {
+        write::discard(self, copy)
+    }
+
+    fn open(&self, copy: CopyId) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(read::open(&self.seg(copy))?))
+    }
+
+    fn path(&self, copy: CopyId) -> PathBuf {
+        self.seg(copy)
+    }
+
+    fn read_toc(&self, copy: CopyId) -> io::Result<Toc> {
+        read::read_toc(&self.toc(copy), copy)
+    }
+
+    fn unlink(&self, copy: CopyId) -> io::Result<()> {
+        write::unlink(self, copy)
+    }
+
+    fn quarantine(&self, copy: CopyId) -> io::Result<()> {
+        scan::quarantine(self, copy)
+    }
+
+    fn scan(&self) -> io::Result<Vec<Toc>> {
+        scan::scan(self)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        read::space(&self.dir)
+    }
+
+    fn write_snapshot(&self, records: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
+        write::write_snapshot(&self.snapshot(), records)
+    }
+
+    fn read_snapshot(&self) -> io::Result<Option<Box<dyn io::Read + Send>>> {
+        read::read_snapshot(&self.snapshot())
+    }
+}
+
+/// Adds the path to an error. A used-up quota counts as a full disk.
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| {
+        let kind = match error.kind() {
+            ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
+            kind => kind,
+        };
+        io::Error::new(kind, format!("{}: {error}", path.display()))
+    }
+}
+
+/// Removes a file; tells whether there was one.
+pub(super) fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(at(path))
+}
+
+/// Puts a file in place of `path`, whole and durable or not at all. The draft lies in the same folder.
+pub(super) fn replace(path: &Path, draft: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    remove(draft)?;
+    let filled = File::create_new(draft).and_then(|file| {
+        fill(&file)?;
+        file.sync_all()
+    });
+    if let Err(error) = filled.and_then(|()| fs::rename(draft, path)) {
+        // On a full disk the draft must not keep its space; if it stays, the next start removes it.
+        let _ = remove(draft);
+        return Err(at(path)(error));
+    }
+    sync_folder(parent(path))
+}
+
+/// Makes the node's folder and what is missing above it, durably.
+fn make_root(dir: &Path) -> io::Result<()> {
+    let above = parent(dir);
+    match fs::create_dir(dir) {
+        Ok(()) => sync_folder(above),
+        Err(error) if error.kind() == ErrorKind::NotFound && above != dir => {
+            make_root(above)?;
+            make_folder(dir)?;
+            sync_folder(above)
+        }
+        // An earlier attempt may have ended before the fsync. A folder made for us by others may lie in one that we
+        // cannot read.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match sync_folder(above) {
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
+            _ => Ok(()),
+        },
+        Err(error) => Err(at(dir)(error)),
+    }
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if above == Path::new("") => Path::new("."),
+        Some(above) => above,
+        None => path,
+    }
+}

@@ -1,0 +1,154 @@
+//! Opening and reading: spool files, copies, their `.toc`, the snapshot.
+
+use std::fs::{File, Metadata};
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::layout::{SPOOL_MARK, at};
+use super::{ReadAt, Space, TOC_KIND, Toc};
+use crate::digest::BlockTable;
+use crate::id::CopyId;
+use crate::record::{self, RecordError};
+
+/// The longest name of a spool file, in bytes.
+const SPOOL_NAME_BYTES_MAX: usize = 255;
+/// The longest `.toc`, in bytes.
+const TOC_BYTES_MAX: u64 = (record::HEADER_BYTES + record::BODY_BYTES_MAX) as u64;
+
+/// A regular file, opened once. The name may go; the bytes stay as long as this is held.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    file: File,
+    seen: Stamp,
+}
+
+/// What tells that a file was written to. Not the ctime: a new hard link changes it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    modified: (i64, i64),
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Self { size: metadata.size(), modified, inode: metadata.ino() }
+    }
+}
+
+impl ReadAt for OpenFile {
+    fn size(&self) -> u64 {
+        self.seen.size
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn unchanged(&self) -> io::Result<bool> {
+        Ok(Stamp::of(&self.file.metadata()?) == self.seen)
+    }
+
+    fn file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+}
+
+/// Refuses whatever is not the plain name of an application's file: paths, hidden tricks, and the spool's own mark.
+pub(super) fn check_plain(file: &str) -> io::Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let reserved = matches!(file, "" | "." | ".." | SPOOL_MARK);
+    if reserved || file.len() > SPOOL_NAME_BYTES_MAX || !file.bytes().all(allowed) {
+        let text = format!(
+            "{file:?} cannot name a file of the spool: 1 to {SPOOL_NAME_BYTES_MAX} letters, digits, '.', '_', '-'"
+        );
+        return Err(io::Error::new(ErrorKind::InvalidInput, text));
+    }
+    Ok(())
+}
+
+/// Opens a file of the spool. Applications write there: nothing may make us wait or lead us elsewhere.
+pub(super) fn open_spool(spool: &Path, file: &str) -> io::Result<OpenFile> {
+    check_plain(file)?;
+    open(&spool.join(file))
+}
+
+/// Opens a regular file, and nothing else: no link is followed, and a FIFO cannot block.
+pub(super) fn open(path: &Path) -> io::Result<OpenFile> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // What O_NOFOLLOW says of a link, and opening says of a socket.
+        Err(Errno::LOOP | Errno::NXIO) => return Err(not_regular(path)),
+        Err(error) => return Err(at(path)(error.into())),
+    };
+    let metadata = file.metadata().map_err(at(path))?;
+    if !metadata.is_file() {
+        return Err(not_regular(path));
+    }
+    Ok(OpenFile { seen: Stamp::of(&metadata), file })
+}
+
+fn not_regular(path: &Path) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, format!("{}: not a regular file", path.display()))
+}
+
+/// Reads and checks a `.toc`: `InvalidData` if it is damaged, `Unsupported` if it is whole but of another version.
+pub(super) fn read_toc(path: &Path, copy: CopyId) -> io::Result<Toc> {
+    let mut bytes = Vec::new();
+    let limit = TOC_BYTES_MAX + 1;
+    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(at(path))?;
+    decode_toc(&bytes, copy).map_err(at(path))
+}
+
+fn decode_toc(bytes: &[u8], copy: CopyId) -> io::Result<Toc> {
+    let damaged = |text: &str| io::Error::new(ErrorKind::InvalidData, text);
+    let (toc, rest) = record::decode::<Toc>(TOC_KIND, bytes).map_err(|error| {
+        let kind = if is_whole(&error, bytes) { ErrorKind::Unsupported } else { ErrorKind::InvalidData };
+        io::Error::new(kind, error)
+    })?;
+    if !rest.is_empty() {
+        return Err(damaged("bytes follow the record"));
+    }
+    if toc.copy != copy {
+        return Err(damaged("it describes another copy"));
+    }
+    // The decoder takes any table; nothing may use one that does not lead to the digest.
+    BlockTable::checked(toc.table.size(), toc.table.as_bytes(), toc.digest)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+    Ok(toc)
+}
+
+/// Whether the record is as it was written, though we cannot read it.
+///
+/// A flipped bit in the version must not pass for a newer format, so the checksum decides; it is the same in every
+/// version. Reading the body as nothing fails only after the checksum held.
+fn is_whole(error: &RecordError, bytes: &[u8]) -> bool {
+    match error {
+        RecordError::Body(_) => true,
+        RecordError::Version { found, .. } => {
+            let kind = record::Kind { version: *found, ..TOC_KIND };
+            matches!(record::decode::<()>(kind, bytes), Ok(_) | Err(RecordError::Body(_)))
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn read_snapshot(path: &Path) -> io::Result<Option<Box<dyn Read + Send>>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(Box::new(BufReader::new(file)))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+pub(super) fn space(dir: &Path) -> io::Result<Space> {
+    let stat = rustix::fs::statvfs(dir).map_err(|error| at(dir)(error.into()))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
+}

@@ -1,0 +1,70 @@
+//! Applying an entry: one function a command. Each checks everything first and changes the state last.
+
+mod copy;
+mod member;
+mod owner;
+mod request;
+mod version;
+
+use crate::meta::command::{Command, Entry, Rejection, Reply};
+use crate::meta::state::State;
+use crate::time::WallTime;
+
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The term of the leader that appended it.
+    pub term: u64,
+    /// Its index.
+    pub index: u64,
+}
+
+impl State {
+    /// Applies one committed entry. Deterministic; never fails otherwise than by its reply.
+    pub fn apply(&mut self, at: Position, entry: &Entry) -> Reply {
+        self.revision = at.index;
+        // A stamp counts only in the term in which it was made: a deposed leader's clock must not rule (R4).
+        if entry.stamp.term == at.term {
+            self.time = self.time.max(entry.stamp.clock);
+        }
+        self.forget();
+        match request::of(&entry.command) {
+            None => self.execute(&entry.command, entry.at),
+            Some(request) => {
+                let fingerprint = request::fingerprint(&entry.command);
+                self.answer_once(request, fingerprint, |state| state.execute(&entry.command, entry.at))
+            }
+        }
+    }
+
+    /// An entry of Raft's own went by: a blank, or a membership.
+    pub fn skip(&mut self, at: Position) {
+        self.revision = at.index;
+    }
+
+    fn execute(&mut self, command: &Command, now: WallTime) -> Reply {
+        if self.cluster.is_none() && !matches!(command, Command::Found { .. } | Command::Tick) {
+            return Err(Rejection::NotFounded);
+        }
+        match command {
+            Command::Tick => Ok(crate::meta::Outcome::Done),
+            Command::Found { cluster, incarnation, profile } => self.found(*cluster, *incarnation, profile),
+            Command::Join { incarnation, profile } => self.join(*incarnation, profile),
+            Command::Describe { node, incarnation, profile } => self.describe(*node, *incarnation, profile),
+            Command::Mark { node, up } => self.change_member(*node, |member| member.up = *up),
+            Command::Drain { node, draining } => self.change_member(*node, |member| member.draining = *draining),
+            Command::Register { request, name, segment, owner, kind } => {
+                self.register(request, name, *segment, *owner, *kind, now)
+            }
+            Command::Commit { request, commit } => self.commit(request, commit, now),
+            Command::Confirm { segment, version, digest, receipt } => self.confirm(*segment, *version, *digest, receipt),
+            Command::Lose { segment, version, copy, finding } => self.lose(*segment, *version, *copy, *finding),
+            Command::Claim { request, segment, epoch, head, node } => {
+                self.claim(request, *segment, *epoch, *head, *node, now)
+            }
+            Command::Release { segment, epoch, .. } => self.release(*segment, *epoch, now),
+            Command::Unregister { segment, scope, .. } => self.unregister(*segment, *scope),
+            Command::Expire { segment } => self.expire(*segment),
+        }
+    }
+}

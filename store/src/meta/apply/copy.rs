@@ -1,0 +1,79 @@
+//! Copies: confirm a new one, lose one.
+
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::id::{CopyId, SegmentId};
+use crate::meta::apply::version::retain;
+use crate::meta::command::{Finding, Outcome, Rejection, Reply};
+use crate::meta::state::{COPIES_MAX, ENDED_MAX, State};
+use crate::segment::{Copy, CopyState, Receipt, Segment, Version, VersionRecord};
+
+impl State {
+    pub(super) fn confirm(&mut self, id: SegmentId, version: Version, digest: Digest, receipt: &Receipt) -> Reply {
+        let segment = self.segment(id)?;
+        let record = segment.versions.get(&version).ok_or(Rejection::NoSuchVersion(version))?;
+        if record.digest != digest {
+            return Err(Rejection::OtherBytes);
+        }
+        if let Some(copy) = record.copies.iter().find(|c| c.id == receipt.copy) {
+            // The same word twice is fine; a copy that was lost stays lost.
+            return if copy.state == CopyState::Durable { Ok(Outcome::Done) } else { Err(Rejection::CopySpent) };
+        }
+        if record.ended.contains(&receipt.copy) {
+            return Err(Rejection::CopySpent);
+        }
+        if receipt.until < self.time {
+            return Err(Rejection::ReceiptExpired);
+        }
+        self.member(receipt.node)?;
+        if record.durable().any(|c| c.node == receipt.node) {
+            return Err(Rejection::Redundant);
+        }
+        let others = record.copies.iter().filter(|c| c.node != receipt.node).count();
+        if others >= COPIES_MAX || record.ended.len() >= ENDED_MAX {
+            return Err(Rejection::TooManyCopies);
+        }
+        self.change_version(id, version, true, |record| {
+            // A good copy takes the place of a lost one on the same node.
+            let (replaced, kept) = record.copies.iter().partition::<Vec<Copy>, _>(|c| c.node == receipt.node);
+            record.copies = kept;
+            record.ended.extend(replaced.iter().map(|c| c.id));
+            record.copies.push(Copy { id: receipt.copy, node: receipt.node, state: CopyState::Durable });
+        })
+    }
+
+    pub(super) fn lose(&mut self, id: SegmentId, version: Version, copy: CopyId, finding: Finding) -> Reply {
+        let segment = self.segment(id)?;
+        let record = segment.versions.get(&version).ok_or(Rejection::NoSuchVersion(version))?;
+        let state = match finding {
+            Finding::Corrupt => CopyState::Corrupt,
+            Finding::Missing => CopyState::Missing,
+        };
+        if record.copies.iter().all(|c| c.id != copy || c.state == state) {
+            return Ok(Outcome::Done);
+        }
+        self.change_version(id, version, false, |record| {
+            record.copies.iter_mut().filter(|c| c.id == copy).for_each(|c| c.state = state);
+        })
+    }
+
+    fn change_version(
+        &mut self,
+        id: SegmentId,
+        version: Version,
+        better: bool,
+        change: impl FnOnce(&mut VersionRecord),
+    ) -> Reply {
+        let mut segment = Segment::clone(self.segment(id)?);
+        let record = segment.versions.get_mut(&version).ok_or(Rejection::NoSuchVersion(version))?;
+        change(Arc::make_mut(record));
+        segment.revision = self.revision;
+        // A version that became whole may let go of an older one; one that lost a copy lets go of nothing.
+        if better {
+            retain(&mut segment);
+        }
+        self.put(segment);
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,72 @@
+//! Members: who belongs to the cluster.
+
+use std::sync::Arc;
+
+use crate::id::{ClusterId, Incarnation, NodeId};
+use crate::meta::command::{Outcome, Rejection, Reply};
+use crate::meta::state::{NODES_MAX, State};
+use crate::node::{Member, Profile};
+
+impl State {
+    pub(super) fn found(&mut self, cluster: ClusterId, incarnation: Incarnation, profile: &Profile) -> Reply {
+        match self.cluster {
+            None => {
+                self.cluster = Some(cluster);
+                self.next_node = 1;
+                self.join(incarnation, profile)
+            }
+            // The founder may crash and ask again.
+            Some(known) if known == cluster => self.join(incarnation, profile),
+            Some(_) => Err(Rejection::AlreadyFounded),
+        }
+    }
+
+    pub(super) fn join(&mut self, incarnation: Incarnation, profile: &Profile) -> Reply {
+        let cluster = self.cluster.ok_or(Rejection::NotFounded)?;
+        if let Some(member) = self.members.values().find(|m| m.incarnation == incarnation) {
+            return Ok(Outcome::Joined { node: member.id, cluster });
+        }
+        self.check_node_name(profile, None)?;
+        if self.members.len() >= NODES_MAX as usize {
+            return Err(Rejection::TooManyNodes(NODES_MAX));
+        }
+        let id = NodeId(self.next_node);
+        self.next_node += 1;
+        // Down until the leader hears it: a node that has joined and was never started gets no copies.
+        let first = id == NodeId(1);
+        let member = Member { id, incarnation, profile: profile.clone(), up: first, draining: false };
+        self.members.insert(id, Arc::new(member));
+        Ok(Outcome::Joined { node: id, cluster })
+    }
+
+    pub(super) fn describe(&mut self, node: NodeId, incarnation: Incarnation, profile: &Profile) -> Reply {
+        let member = self.member(node)?;
+        if member.incarnation != incarnation {
+            return Err(Rejection::NoSuchNode(node));
+        }
+        if member.profile.role != profile.role {
+            return Err(Rejection::OutOfBounds("a change of a member's role".into()));
+        }
+        self.check_node_name(profile, Some(node))?;
+        self.change_member(node, |member| member.profile = profile.clone())
+    }
+
+    pub(super) fn change_member(&mut self, node: NodeId, change: impl FnOnce(&mut Member)) -> Reply {
+        let mut member = Member::clone(self.member(node)?);
+        change(&mut member);
+        self.members.insert(node, Arc::new(member));
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn member(&self, node: NodeId) -> Result<&Arc<Member>, Rejection> {
+        self.members.get(&node).ok_or(Rejection::NoSuchNode(node))
+    }
+
+    fn check_node_name(&self, profile: &Profile, except: Option<NodeId>) -> Result<(), Rejection> {
+        let taken = |m: &&Arc<Member>| m.profile.name == profile.name && Some(m.id) != except;
+        match self.members.values().find(taken) {
+            Some(_) => Err(Rejection::NodeNameTaken(profile.name.to_string())),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Names and their owners: register, claim, release, unregister, expire.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::id::{NodeId, SegmentId};
+use crate::meta::command::{Outcome, Rejection, Reply, Request, Scope};
+use crate::meta::state::{COMMIT_WINDOW, REGISTRATION_TTL, State};
+use crate::name::Name;
+use crate::node::Role;
+use crate::segment::{Epoch, Kind, Segment, Version};
+use crate::time::WallTime;
+
+impl State {
+    pub(super) fn register(
+        &mut self,
+        request: &Request,
+        name: &Name,
+        id: SegmentId,
+        owner: NodeId,
+        kind: Kind,
+        now: WallTime,
+    ) -> Reply {
+        if let Some(segment) = self.by_name(name) {
+            // A retry that comes after its answer was forgotten still gets its own success.
+            return if segment.registered.0 == request.id {
+                Ok(Outcome::Registered { segment: segment.id, epoch: segment.registered.2 })
+            } else {
+                Err(Rejection::NameTaken { owner: segment.owner })
+            };
+        }
+        self.check_executor(owner)?;
+        // An id that was used before would take the place of that segment, or of one whose copies are being deleted.
+        if self.segments.contains_key(&id) || self.gone.contains_key(&id) {
+            return Err(Rejection::OutOfBounds("the segment's id".into()));
+        }
+        let epoch = self.epochs.get(name).copied().unwrap_or_default().next();
+        self.epochs.remove(name);
+        self.put(Segment {
+            id,
+            name: name.clone(),
+            kind,
+            owner: Some(owner),
+            epoch,
+            head: Version::NONE,
+            versions: BTreeMap::new(),
+            keep: 1,
+            labels: BTreeMap::new(),
+            registered: (request.id, self.time, epoch),
+            claimed: None,
+            modified: now,
+            revision: self.revision,
+        });
+        Ok(Outcome::Registered { segment: id, epoch })
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        request: &Request,
+        id: SegmentId,
+        epoch: Epoch,
+        head: Version,
+        node: NodeId,
+        now: WallTime,
+    ) -> Reply {
+        let segment = self.segment(id)?;
+        if segment.claimed == Some(request.id) && segment.owner == Some(node) {
+            return Ok(Outcome::Claimed { epoch: segment.epoch });
+        }
+        self.check_executor(node)?;
+        if segment.epoch != epoch {
+            return Err(Rejection::StaleEpoch { current: segment.epoch });
+        }
+        // An update that was acknowledged after the load would be lost (R3).
+        if segment.head != head {
+            return Err(Rejection::HeadMoved { head: segment.head });
+        }
+        let mut segment = Segment::clone(segment);
+        segment.owner = Some(node);
+        segment.epoch = epoch.next();
+        segment.claimed = Some(request.id);
+        segment.modified = now;
+        segment.revision = self.revision;
+        let epoch = segment.epoch;
+        self.put(segment);
+        Ok(Outcome::Claimed { epoch })
+    }
+
+    pub(super) fn release(&mut self, id: SegmentId, epoch: Epoch, now: WallTime) -> Reply {
+        let segment = self.segment(id)?;
+        if segment.epoch != epoch {
+            return Err(Rejection::StaleEpoch { current: segment.epoch });
+        }
+        if segment.owner.is_none() {
+            return Err(Rejection::NotOwner { owner: None });
+        }
+        let mut segment = Segment::clone(segment);
+        segment.owner = None;
+        segment.modified = now;
+        segment.revision = self.revision;
+        self.put(segment);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn unregister(&mut self, id: SegmentId, scope: Scope) -> Reply {
+        let segment = self.segment(id)?;
+        match scope {
+            Scope::IfEmpty if !segment.versions.is_empty() => return Err(Rejection::NotEmpty),
+            Scope::Version(version) => return self.remove_version(id, version),
+            Scope::Segment | Scope::IfEmpty => {}
+        }
+        self.end(id);
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn expire(&mut self, id: SegmentId) -> Reply {
+        let segment = self.segment(id)?;
+        if !segment.versions.is_empty() {
+            return Err(Rejection::NotEmpty);
+        }
+        if self.time < segment.registered.1.after(REGISTRATION_TTL) {
+            return Err(Rejection::NotExpired);
+        }
+        self.end(id);
+        Ok(Outcome::Done)
+    }
+
+    /// The name is free again, above its last epoch; the segment id stays known as gone while receipts may be open.
+    fn end(&mut self, id: SegmentId) {
+        if let Some(segment) = self.take(id) {
+            self.epochs.insert(segment.name.clone(), segment.epoch);
+            self.remember_gone(id, self.time.after(COMMIT_WINDOW));
+        }
+    }
+
+    pub(super) fn segment(&self, id: SegmentId) -> Result<&Arc<Segment>, Rejection> {
+        self.segments.get(&id).ok_or(Rejection::NoSuchSegment)
+    }
+
+    pub(super) fn check_executor(&self, node: NodeId) -> Result<(), Rejection> {
+        match self.member(node)?.profile.role {
+            Role::Executor => Ok(()),
+            Role::Storage => Err(Rejection::StorageOnly),
+        }
+    }
+}

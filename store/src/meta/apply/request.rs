@@ -1,0 +1,77 @@
+//! Requests of clients: each is applied once, and answered the same whenever it comes again (R6).
+
+use crate::id::RequestId;
+use crate::meta::command::{Command, Rejection, Reply, Request};
+use crate::meta::state::{Answer, REQUEST_WINDOW_MAX, REQUESTS_MAX, State};
+
+/// The request of a client's command; none for the commands of workers, which are idempotent by themselves.
+pub(super) fn of(command: &Command) -> Option<Request> {
+    match command {
+        Command::Register { request, .. }
+        | Command::Commit { request, .. }
+        | Command::Claim { request, .. }
+        | Command::Release { request, .. }
+        | Command::Unregister { request, .. } => Some(*request),
+        Command::Tick
+        | Command::Found { .. }
+        | Command::Join { .. }
+        | Command::Describe { .. }
+        | Command::Mark { .. }
+        | Command::Drain { .. }
+        | Command::Confirm { .. }
+        | Command::Lose { .. }
+        | Command::Expire { .. } => None,
+    }
+}
+
+/// What was asked, without what a retry plans anew: ids of segments and copies that were made for this attempt.
+pub(super) fn fingerprint(command: &Command) -> u64 {
+    let text = match command {
+        Command::Register { name, owner, kind, .. } => format!("register {name} {owner} {kind:?}"),
+        Command::Commit { commit, .. } => {
+            format!("commit {} {} {} {}", commit.segment, commit.owner, commit.digest, commit.size)
+        }
+        // A claim is tried again with the head and the epoch that were seen then.
+        Command::Claim { segment, node, .. } => format!("claim {segment} {node}"),
+        Command::Release { segment, epoch, .. } => format!("release {segment} {epoch}"),
+        Command::Unregister { segment, scope, .. } => format!("unregister {segment} {scope:?}"),
+        _ => return 0,
+    };
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(text.as_bytes()).as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+impl State {
+    pub(super) fn answer_once(
+        &mut self,
+        request: Request,
+        fingerprint: u64,
+        execute: impl FnOnce(&mut Self) -> Reply,
+    ) -> Reply {
+        let Request { id, until } = request;
+        if let Some(answer) = self.answers.get(&id) {
+            return if answer.fingerprint == fingerprint {
+                answer.reply.clone()
+            } else {
+                Err(Rejection::RequestMismatch)
+            };
+        }
+        if until < self.time {
+            return Err(Rejection::RequestExpired);
+        }
+        if until > self.time.after(REQUEST_WINDOW_MAX) {
+            return Err(Rejection::OutOfBounds("the request's time".into()));
+        }
+        if self.answers.len() >= REQUESTS_MAX {
+            return Err(Rejection::RequestsFull);
+        }
+        let reply = execute(self);
+        self.remember_answer(id, Answer { until, fingerprint, reply: reply.clone() });
+        reply
+    }
+
+    /// The answer that is remembered for a request, if its time is not over.
+    pub fn answer(&self, id: RequestId) -> Option<&Reply> {
+        self.answers.get(&id).map(|answer| &answer.reply)
+    }
+}

@@ -1,0 +1,353 @@
+//! What can be asked of the state machine, and what it answers.
+//!
+//! Commands name a segment by id and a copy by id, never only by name or node (R2). The proposer plans; `apply`
+//! only checks. Enums grow at the end only: they are written into the log.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
+use crate::name::Name;
+use crate::node::Profile;
+use crate::segment::{Ack, Epoch, Kind, Receipt, Version};
+use crate::time::{LogTime, WallTime};
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The clock of the leader that appended it.
+    pub stamp: Stamp,
+    /// When it was proposed, for people.
+    pub at: WallTime,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// A leader's clock, and the term it led (R4). It counts only if the entry carries the same term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The leader's clock.
+    pub clock: LogTime,
+    /// The term it led when it read the clock.
+    pub term: u64,
+}
+
+/// A client's request (R6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The same at every retry.
+    pub id: RequestId,
+    /// The last log time at which it may be applied, and until which its answer is kept.
+    pub until: LogTime,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Nothing but the stamp: keeps log time going.
+    Tick,
+    /// The first entry of a cluster.
+    Found {
+        /// The new cluster's id.
+        cluster: ClusterId,
+        /// The founder's life.
+        incarnation: Incarnation,
+        /// The founder, who becomes node 1.
+        profile: Profile,
+    },
+    /// A new member. Keyed by the incarnation: the same one joins once.
+    Join {
+        /// The life of its folder.
+        incarnation: Incarnation,
+        /// What it says of itself.
+        profile: Profile,
+    },
+    /// A member says something new of itself.
+    Describe {
+        /// Who.
+        node: NodeId,
+        /// Which life of it.
+        incarnation: Incarnation,
+        /// What it says now.
+        profile: Profile,
+    },
+    /// The leader's word on whether it hears a node.
+    Mark {
+        /// Who.
+        node: NodeId,
+        /// Whether it is heard.
+        up: bool,
+    },
+    /// Whether a node is being emptied.
+    Drain {
+        /// Who.
+        node: NodeId,
+        /// On or off.
+        draining: bool,
+    },
+    /// Takes a name.
+    Register {
+        /// Whose request.
+        request: Request,
+        /// The name to take.
+        name: Name,
+        /// The new segment's id.
+        segment: SegmentId,
+        /// The first owner.
+        owner: NodeId,
+        /// What the bytes are.
+        kind: Kind,
+    },
+    /// Makes a version out of durable copies.
+    Commit {
+        /// Whose request.
+        request: Request,
+        /// The new version.
+        commit: Commit,
+    },
+    /// A copy that became durable after the commit, or by a load or a repair.
+    Confirm {
+        /// The segment.
+        segment: SegmentId,
+        /// The version.
+        version: Version,
+        /// What the copy's bytes are: a stray of another save that was to become the same version is not a copy.
+        digest: Digest,
+        /// The holder's word.
+        receipt: Receipt,
+    },
+    /// A holder found its copy damaged or gone. Names a copy, never a node (R8).
+    Lose {
+        /// The segment.
+        segment: SegmentId,
+        /// The version.
+        version: Version,
+        /// The copy.
+        copy: CopyId,
+        /// What was found.
+        finding: Finding,
+    },
+    /// Becomes the owner. Compares all three: segment, epoch, and the head that was loaded (R3).
+    Claim {
+        /// Whose request.
+        request: Request,
+        /// The segment.
+        segment: SegmentId,
+        /// The epoch that was seen.
+        epoch: Epoch,
+        /// The head that was loaded.
+        head: Version,
+        /// The new owner.
+        node: NodeId,
+    },
+    /// Gives ownership up.
+    Release {
+        /// Whose request.
+        request: Request,
+        /// The segment.
+        segment: SegmentId,
+        /// The epoch that is given up.
+        epoch: Epoch,
+    },
+    /// Takes a segment, or one version of it, out of the state.
+    Unregister {
+        /// Whose request.
+        request: Request,
+        /// The segment.
+        segment: SegmentId,
+        /// How much of it.
+        scope: Scope,
+    },
+    /// Frees a name whose registration never got a version. Checked against log time.
+    Expire {
+        /// The segment.
+        segment: SegmentId,
+    },
+}
+
+/// The new version that a [`Command::Commit`] asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The node that saved.
+    pub owner: NodeId,
+    /// The ownership under which it saved.
+    pub epoch: Epoch,
+    /// The head that the new version follows.
+    pub after: Version,
+    /// In bytes.
+    pub size: u64,
+    /// BLAKE3 of the bytes.
+    pub digest: Digest,
+    /// The holders' words, the owner's own among them.
+    pub receipts: Vec<Receipt>,
+    /// How many durable copies on other nodes are wanted.
+    pub wanted: u8,
+    /// How many of them are needed now.
+    pub ack: Ack,
+    /// How many versions to keep from now on.
+    pub keep: u32,
+    /// Labels to set.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a holder found instead of its copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Finding {
+    /// Bytes that do not match.
+    Corrupt,
+    /// No file.
+    Missing,
+}
+
+/// How much [`Command::Unregister`] takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// The whole segment; the name is free again.
+    Segment,
+    /// The segment, but only if it has no version.
+    IfEmpty,
+    /// One version.
+    Version(Version),
+}
+
+/// What `apply` answers.
+pub type Reply = Result<Outcome, Rejection>;
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It holds now, by this command or an earlier one.
+    Done,
+    /// The node is a member.
+    Joined {
+        /// Under this id.
+        node: NodeId,
+        /// Of this cluster.
+        cluster: ClusterId,
+    },
+    /// The name is taken by this request.
+    Registered {
+        /// The segment's id.
+        segment: SegmentId,
+        /// Its first epoch.
+        epoch: Epoch,
+    },
+    /// The version exists.
+    Committed {
+        /// Its number.
+        version: Version,
+        /// The epoch under which it was saved.
+        epoch: Epoch,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The node is the owner.
+    Claimed {
+        /// The new epoch.
+        epoch: Epoch,
+    },
+}
+
+/// Why a command was refused: the same on every node, and part of the reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// The cluster was founded before.
+    #[error("the cluster was founded before")]
+    AlreadyFounded,
+    /// There is no cluster yet.
+    #[error("the cluster is not founded yet")]
+    NotFounded,
+    /// Not a member, or another life of it.
+    #[error("node {0} is not a member of this cluster")]
+    NoSuchNode(NodeId),
+    /// Another member has the name.
+    #[error("another node of this cluster has the name {0}")]
+    NodeNameTaken(String),
+    /// The cluster has as many members as it may.
+    #[error("the cluster has as many nodes as it may: {0}")]
+    TooManyNodes(u32),
+    /// Another segment has the name.
+    #[error("the name is taken")]
+    NameTaken {
+        /// Its owner.
+        owner: Option<NodeId>,
+    },
+    /// No such registration, or no longer.
+    #[error("the segment does not exist")]
+    NoSuchSegment,
+    /// No such version, or no longer.
+    #[error("version {0} does not exist")]
+    NoSuchVersion(Version),
+    /// The node does not own the segment.
+    #[error("the node is not the owner")]
+    NotOwner {
+        /// Who does.
+        owner: Option<NodeId>,
+    },
+    /// The epoch has passed.
+    #[error("the epoch is {current} by now")]
+    StaleEpoch {
+        /// The epoch now.
+        current: Epoch,
+    },
+    /// Another version was committed in between.
+    #[error("the head is version {head} by now")]
+    HeadMoved {
+        /// The head now.
+        head: Version,
+    },
+    /// A storage-only node cannot own.
+    #[error("a storage-only node cannot own a segment")]
+    StorageOnly,
+    /// Too few of the copies count: receipts ran out, or holders left.
+    #[error("{have} durable copies on other nodes, {need} are needed")]
+    TooFewCopies {
+        /// How many count.
+        have: u8,
+        /// How many are needed.
+        need: u8,
+    },
+    /// The owner's own copy is not among the receipts, or does not count.
+    #[error("the owner's own copy is not durable")]
+    NoOwnCopy,
+    /// The receipt's time is over.
+    #[error("the receipt has run out")]
+    ReceiptExpired,
+    /// The copy's reference ended; it is never referred to again (R1).
+    #[error("the copy was given up before")]
+    CopySpent,
+    /// The copy's bytes are not the version's.
+    #[error("the copy has other bytes than the version")]
+    OtherBytes,
+    /// The node holds a durable copy of this version already.
+    #[error("the node holds a copy already")]
+    Redundant,
+    /// More than a version may list.
+    #[error("the version lists as many copies as it may")]
+    TooManyCopies,
+    /// The segment has versions.
+    #[error("the segment has versions")]
+    NotEmpty,
+    /// Retention holds the version (R7).
+    #[error("version {0} is the newest one with all its copies, or the only one")]
+    Retained(Version),
+    /// The registration may still get its version.
+    #[error("the registration has not expired")]
+    NotExpired,
+    /// The request came after its own time (R6). Whether an earlier try was applied is unknown.
+    #[error("the request's time is over")]
+    RequestExpired,
+    /// The id was used for something else.
+    #[error("the request id was used for another request")]
+    RequestMismatch,
+    /// The table of requests is full; nothing is evicted.
+    #[error("too many requests are remembered; try again later")]
+    RequestsFull,
+    /// Out of bounds.
+    #[error("{0} is out of bounds")]
+    OutOfBounds(String),
+}

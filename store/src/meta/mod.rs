@@ -1,0 +1,26 @@
+//! The replicated state machine: pure, and the only place where the cluster's truth changes.
+//!
+//! ```text
+//! Entry (stamp, Command) ──apply──► State, Reply
+//! ```
+//!
+//! - [`command`]: what can be asked, and the replies;
+//! - [`state`]: what is known, in persistent maps: a clone is a snapshot;
+//! - [`apply`]: one function a command. Placement, time and liveness come as arguments of the command; nothing is
+//!   read from outside, so every node gets the same state. A rejection is part of the reply;
+//! - [`query`]: questions about a state;
+//! - [`snapshot`]: a state as a stream of records, and back;
+//! - [`invariant`]: what must hold of every state.
+
+pub mod apply;
+pub mod command;
+pub mod invariant;
+pub mod query;
+pub mod snapshot;
+pub mod state;
+
+pub use command::{Command, Commit, Entry, Finding, Outcome, Rejection, Reply, Request, Scope, Stamp};
+pub use state::{Answer, State, Usage};
+
+#[cfg(test)]
+mod tests;

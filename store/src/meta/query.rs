@@ -1,0 +1,79 @@
+//! Questions about a state.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::id::{CopyId, NodeId, SegmentId};
+use crate::meta::state::{State, Usage};
+use crate::name::Name;
+use crate::node::{Member, NodeName};
+use crate::segment::{CopyState, Segment, Standing, Version, VersionRecord};
+
+impl State {
+    /// The segment with this name.
+    pub fn by_name(&self, name: &Name) -> Option<&Arc<Segment>> {
+        self.names.get(name).and_then(|id| self.segments.get(id))
+    }
+
+    /// Segments whose names start with `prefix`, after `after`, in the order of their names.
+    pub fn with_prefix<'a>(&'a self, prefix: &'a str, after: Option<&'a Name>) -> impl Iterator<Item = &'a Segment> {
+        // Names sort as their texts do, so the first one with the prefix is found by a range, not by a scan.
+        let start = match after {
+            Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
+            _ => Bound::Included(prefix),
+        };
+        self.names
+            .range::<(Bound<&str>, Bound<&str>), str>((start, Bound::Unbounded))
+            .take_while(move |(name, _)| name.as_str().starts_with(prefix))
+            .filter_map(|(_, id)| self.segments.get(id))
+            .map(Arc::as_ref)
+    }
+
+    /// The member with this name.
+    pub fn node_named(&self, name: &NodeName) -> Option<&Arc<Member>> {
+        self.members.values().find(|m| m.profile.name == *name)
+    }
+
+    /// What a member holds of what is referred to.
+    pub fn usage_of(&self, node: NodeId) -> Usage {
+        self.usage.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Whether copies on this node count as safe: it is a member, up, and stays.
+    pub fn stays(&self, node: NodeId) -> bool {
+        self.members.get(&node).is_some_and(|m| m.up && !m.draining)
+    }
+
+    /// How many durable copies are missing on nodes that are up and stay (R9); 0 if the version is fully replicated.
+    pub fn missing_copies(&self, segment: &Segment, version: &VersionRecord) -> usize {
+        let safe = version.durable().filter(|c| self.stays(c.node));
+        let (have, want) = match segment.owner {
+            Some(owner) => (safe.filter(|c| c.node != owner).count(), usize::from(version.wanted)),
+            None => (safe.count(), usize::from(version.wanted) + 1),
+        };
+        want.saturating_sub(have)
+    }
+
+    /// Whether the newest version has too few copies.
+    pub fn under_replicated(&self, segment: &Segment) -> bool {
+        segment.versions.get(&segment.head).is_some_and(|version| self.missing_copies(segment, version) > 0)
+    }
+
+    /// What this state says of a copy.
+    pub fn standing(&self, segment: SegmentId, version: Version, copy: CopyId) -> Standing {
+        let Some(segment) = self.segments.get(&segment) else {
+            return if self.gone.contains_key(&segment) { Standing::Ended } else { Standing::Open };
+        };
+        match segment.versions.get(&version) {
+            // Versions count without gaps and are never reused: at or below the head, it was retired.
+            None if version <= segment.head => Standing::Ended,
+            None => Standing::Open,
+            Some(record) if record.ended.contains(&copy) => Standing::Ended,
+            Some(record) => match record.copies.iter().find(|c| c.id == copy) {
+                Some(found) if found.state == CopyState::Durable => Standing::Referenced,
+                Some(_) => Standing::Lost,
+                None => Standing::Open,
+            },
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A state as a stream of records, and back.
+//!
+//! Each record stands alone with its own checksum, so a state of any size is written, sent and read in bounded
+//! memory. The last record counts the others: a stream that was cut off is never taken for a whole one.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ClusterId, RequestId, SegmentId};
+use crate::meta::state::{Answer, State};
+use crate::name::Name;
+use crate::node::Member;
+use crate::record::{self, RecordError};
+use crate::segment::{Epoch, Segment};
+use crate::time::LogTime;
+
+/// The records of a snapshot.
+pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 1 };
+
+/// One record. Grows at the end only.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Item {
+    Head { cluster: Option<ClusterId>, time: LogTime, revision: u64, next_node: u64 },
+    Member(Member),
+    Segment(Box<Segment>),
+    Epoch(Name, Epoch),
+    Gone(SegmentId, LogTime),
+    Answer(RequestId, Answer),
+    End { items: u64 },
+}
+
+/// Why bytes are not a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// They could not be read.
+    #[error("the snapshot cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// A record is damaged or of another version.
+    #[error("the snapshot is damaged: {0}")]
+    Record(#[from] RecordError),
+    /// The stream ends early or goes on too long.
+    #[error("the snapshot is not whole")]
+    NotWhole,
+}
+
+impl State {
+    /// The state as encoded records.
+    pub fn records(&self) -> impl Iterator<Item = Result<Vec<u8>, RecordError>> + Send + use<> {
+        let Self { cluster, time, revision, next_node, members, segments, epochs, gone, answers, .. } = self.clone();
+        let head = Item::Head { cluster, time, revision, next_node };
+        let end = Item::End {
+            items: (1 + members.len() + segments.len() + epochs.len() + gone.len() + answers.len()) as u64,
+        };
+        std::iter::once(head)
+            .chain(members.into_iter().map(|(_, member)| Item::Member(Member::clone(&member))))
+            .chain(segments.into_iter().map(|(_, segment)| Item::Segment(Box::new(Segment::clone(&segment)))))
+            .chain(epochs.into_iter().map(|(name, epoch)| Item::Epoch(name, epoch)))
+            .chain(gone.into_iter().map(|(id, until)| Item::Gone(id, until)))
+            .chain(answers.into_iter().map(|(id, answer)| Item::Answer(id, Answer::clone(&answer))))
+            .chain(std::iter::once(end))
+            .map(|item| record::encode(SNAPSHOT_KIND, &item))
+    }
+
+    /// Reads a whole state, to the end of `source`.
+    pub fn read(source: &mut dyn Read) -> Result<Self, SnapshotError> {
+        let mut loader = Loader::default();
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            match source.read(&mut buffer)? {
+                0 => return loader.finish(),
+                count => loader.add(buffer.get(..count).unwrap_or_default())?,
+            }
+        }
+    }
+}
+
+/// How much of a snapshot is read at once, in bytes.
+const READ_BYTES: usize = 256 << 10;
+
+/// Builds a state from records that come in pieces of any length.
+#[derive(Debug, Default)]
+pub struct Loader {
+    state: State,
+    items: u64,
+    whole: bool,
+    /// The beginning of a record whose end has not come; shorter than one record.
+    partial: Vec<u8>,
+}
+
+impl Loader {
+    /// Adds the next bytes.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let mut held = std::mem::take(&mut self.partial);
+        held.extend_from_slice(bytes);
+        let mut rest = held.as_slice();
+        while !rest.is_empty() {
+            match record::decode(SNAPSHOT_KIND, rest) {
+                Ok((item, after)) => {
+                    self.put(item)?;
+                    rest = after;
+                }
+                Err(RecordError::Short) => break,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.partial = rest.to_vec();
+        Ok(())
+    }
+
+    /// The state, if every record is in and nothing else is.
+    pub fn finish(self) -> Result<State, SnapshotError> {
+        if self.whole && self.partial.is_empty() { Ok(self.state) } else { Err(SnapshotError::NotWhole) }
+    }
+
+    fn put(&mut self, item: Item) -> Result<(), SnapshotError> {
+        let first = self.items == 0;
+        if self.whole || first != matches!(item, Item::Head { .. }) {
+            return Err(SnapshotError::NotWhole);
+        }
+        match item {
+            Item::Head { cluster, time, revision, next_node } => {
+                self.state = State { cluster, time, revision, next_node, ..State::default() };
+            }
+            Item::Member(member) => drop(self.state.members.insert(member.id, Arc::new(member))),
+            Item::Segment(segment) => self.state.put(*segment),
+            Item::Epoch(name, epoch) => drop(self.state.epochs.insert(name, epoch)),
+            Item::Gone(id, until) => self.state.remember_gone(id, until),
+            Item::Answer(id, answer) => self.state.remember_answer(id, answer),
+            Item::End { items } if items == self.items => self.whole = true,
+            Item::End { .. } => return Err(SnapshotError::NotWhole),
+        }
+        self.items += 1;
+        Ok(())
+    }
+}

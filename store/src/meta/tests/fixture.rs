@@ -1,0 +1,104 @@
+//! A snapshot as version 1 of the format writes it. Later releases must read it, for ever.
+
+use std::path::PathBuf;
+
+use super::{ids, script};
+use crate::digest::Digest;
+use crate::meta::apply::Position;
+use crate::meta::command::{Command, Commit, Entry, Finding, Request, Scope, Stamp};
+use crate::meta::invariant::violations;
+use crate::meta::state::State;
+use crate::node::Role;
+use crate::segment::{Ack, Epoch, Kind, Receipt, Version};
+use crate::time::{LogTime, WallTime};
+
+/// `UPDATE_FIXTURE=1` writes it again. After a release that needs a new version of the format, and a migration.
+#[test]
+fn the_snapshot_of_version_1_is_written_and_read() {
+    let state = state();
+    let written: Vec<u8> = state.records().flat_map(Result::unwrap).collect();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v1.bin");
+    if std::env::var_os("UPDATE_FIXTURE").is_some() {
+        std::fs::write(&path, &written).unwrap();
+    }
+    let kept = std::fs::read(&path).unwrap();
+    assert_eq!(State::read(&mut &kept[..]).unwrap(), state);
+    assert!(kept == written, "the same state is written as other bytes");
+}
+
+/// Every kind of record, and most of what can be in one.
+fn state() -> State {
+    let mut state = State::default();
+    for (clock, command) in (0..).zip(log()) {
+        let at = Position { term: 1, index: clock + 1 };
+        let stamp = Stamp { clock: LogTime(clock), term: 1 };
+        let _ = state.apply(at, &Entry { stamp, at: WallTime(1_700_000_000_000 + clock), command });
+    }
+    assert_eq!(violations(&state), Vec::<String>::new());
+    assert!(state.cluster.is_some() && state.members.len() == 3 && state.segments.len() == 3);
+    assert!(state.epochs.len() == 1 && state.gone.len() == 2);
+    let (good, bad): (Vec<_>, Vec<_>) = state.answers.values().partition(|answer| answer.reply.is_ok());
+    assert!(good.len() == 11 && bad.len() == 1, "{} and {}", good.len(), bad.len());
+    state
+}
+
+fn log() -> Vec<Command> {
+    let profile = |number, role| (ids::incarnation(number), script::profile(number, role));
+    let (first, second, third) = (profile(1, Role::Executor), profile(2, Role::Executor), profile(3, Role::Storage));
+    let request = |number: u64| Request { id: ids::request(number), until: LogTime(60_000 + number) };
+    let register = |number: u64, name: &str, segment: u64, kind| Command::Register {
+        request: request(number),
+        name: name.parse().unwrap(),
+        segment: ids::segment(segment),
+        owner: ids::node(1),
+        kind,
+    };
+    let receipt = |copy, node| Receipt { copy: ids::copy(copy), node: ids::node(node), until: LogTime(3_600_000) };
+    let commit = |number, segment, after, receipts| Command::Commit {
+        request: request(number),
+        commit: Commit {
+            segment: ids::segment(segment),
+            owner: ids::node(1),
+            epoch: Epoch(1),
+            after: Version(after),
+            size: 1_000_000 * (after + 1),
+            digest: Digest::of(&[u8::try_from(after).unwrap()]),
+            receipts,
+            wanted: 2,
+            ack: Ack::One,
+            keep: 300,
+            labels: [("app".to_owned(), "postgres".to_owned())].into(),
+        },
+    };
+    let segment = ids::segment;
+    let lose =
+        |copy, finding| Command::Lose { segment: segment(1), version: Version(1), copy: ids::copy(copy), finding };
+    vec![
+        Command::Found { cluster: ids::cluster(1), incarnation: first.0, profile: first.1 },
+        Command::Join { incarnation: second.0, profile: second.1 },
+        Command::Join { incarnation: third.0, profile: third.1 },
+        Command::Mark { node: ids::node(2), up: true },
+        Command::Drain { node: ids::node(3), draining: true },
+        register(1, "db/main", 1, Kind::File),
+        commit(2, 1, 0, vec![receipt(1, 1), receipt(2, 2), receipt(3, 3)]),
+        commit(3, 1, 1, vec![receipt(4, 1), receipt(5, 3)]),
+        lose(2, Finding::Corrupt),
+        lose(3, Finding::Missing),
+        Command::Confirm { segment: segment(1), version: Version(1), digest: Digest::of(&[0]), receipt: receipt(6, 2) },
+        commit(4, 1, 0, vec![receipt(7, 1), receipt(8, 2)]),
+        Command::Claim {
+            request: request(5),
+            segment: segment(1),
+            epoch: Epoch(1),
+            head: Version(2),
+            node: ids::node(2),
+        },
+        Command::Release { request: request(6), segment: segment(1), epoch: Epoch(2) },
+        register(7, "web", 2, Kind::Tree),
+        register(8, "gone", 3, Kind::File),
+        Command::Unregister { request: request(9), segment: segment(3), scope: Scope::Segment },
+        register(10, "gone/too", 4, Kind::File),
+        Command::Unregister { request: request(11), segment: segment(4), scope: Scope::IfEmpty },
+        register(12, "gone/too", 5, Kind::File),
+    ]
+}

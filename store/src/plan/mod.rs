@@ -1,0 +1,15 @@
+//! Every decision, pure: a view goes in, a plan comes out. Planners decide, workers obey.
+//!
+//! - [`place`]: which nodes get the copies of a save;
+//! - [`enough`]: whether the receipts so far suffice, and whether they still can;
+//! - [`source`]: whom to ask for a copy, in which order;
+//! - [`collect`]: whether a file on disk may go;
+//! - [`liveness`]: whom the leader marks up or down;
+//! - [`voters`]: who votes.
+
+pub mod collect;
+pub mod enough;
+pub mod liveness;
+pub mod place;
+pub mod source;
+pub mod voters;
