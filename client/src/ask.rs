@@ -1,0 +1,152 @@
+//! The short requests, one method each. All are retried until answered or until the client's time is over.
+
+use cairn_store::id::{Incarnation, RequestId};
+use cairn_store::name::Name;
+use cairn_store::node::{NodeName, Profile};
+use cairn_store::segment::{Epoch, Version};
+
+use crate::api::{
+    ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo, PAGE_MAX,
+    ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
+};
+use crate::dial::{Client, Session};
+use crate::retry::{Failure, Retry};
+use crate::save::ANSWER_MAX;
+
+impl Client {
+    /// Who the node is that answers.
+    pub async fn hello(&self) -> Result<Hello, Error> {
+        self.call(false, |client, context| async move { client.hello(context).await.map(Ok) }).await
+    }
+
+    /// One page of the segments.
+    pub async fn list(&self, request: ListRequest) -> Result<Vec<SegmentSummary>, Error> {
+        self.call(false, |client, context| {
+            let request = request.clone();
+            async move { client.list(context, request).await }
+        })
+        .await
+    }
+
+    /// All segments whose name starts with `prefix`, page by page, in the order of their names.
+    pub async fn list_all(&self, prefix: &str, owner: Option<NodeName>) -> Result<Vec<SegmentSummary>, Error> {
+        let mut all: Vec<SegmentSummary> = Vec::new();
+        loop {
+            let after = all.last().map(|s| s.name.clone());
+            let request = ListRequest {
+                prefix: prefix.into(),
+                owner: owner.clone(),
+                after: after.clone(),
+                limit: PAGE_MAX,
+                wait: self.wait(),
+            };
+            let page = self.list(request).await?;
+            let more = page.len() >= PAGE_MAX as usize;
+            all.extend(page);
+            // A node that repeats itself must not keep us here for ever.
+            if !more || all.last().map(|s| &s.name) <= after.as_ref() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Everything about one segment.
+    pub async fn show(&self, name: &Name) -> Result<SegmentDetail, Error> {
+        self.call(false, |client, context| {
+            let (name, wait) = (name.clone(), self.wait());
+            async move { client.show(context, name, wait).await }
+        })
+        .await
+    }
+
+    /// Takes a segment, or one version, away.
+    pub async fn remove(&self, request: RequestId, name: &Name, version: Option<Version>) -> Result<(), Error> {
+        let request = RemoveRequest { request, wait: self.wait_in_all(), name: name.clone(), version };
+        self.call(true, |client, context| {
+            let request = request.clone();
+            async move { client.remove(context, request).await }
+        })
+        .await
+    }
+
+    /// Makes the node that answers the owner.
+    ///
+    /// The request means something else on every node, so each is asked under an id of its own, derived from
+    /// `request`.
+    pub async fn claim(&self, request: RequestId, name: &Name) -> Result<Claimed, Error> {
+        let mut retry = Retry::new(self.timeout(), true);
+        loop {
+            match self.claim_once(&retry, request, name).await {
+                Ok(claimed) => return Ok(claimed),
+                Err(failure) => retry.again(failure).await?,
+            }
+        }
+    }
+
+    async fn claim_once(&self, retry: &Retry, request: RequestId, name: &Name) -> Result<Claimed, Failure> {
+        let session = self.session(retry.left()).await?;
+        let hello = self.greet(&session, retry).await?;
+        let request = request.step(&hello.incarnation.to_string());
+        let request = ClaimRequest { request, wait: self.wait_in_all(), name: name.clone() };
+        let limit = self.share().min(retry.left());
+        self.ask(&session, limit, |client, context| async move { client.claim(context, request).await }).await
+    }
+
+    /// Who the node at the other end of this connection is.
+    pub(crate) async fn greet(&self, session: &Session, retry: &Retry) -> Result<Hello, Failure> {
+        let hello = self
+            .ask(session, ANSWER_MAX.min(retry.left()), |client, context| async move {
+                client.hello(context).await.map(Ok)
+            })
+            .await;
+        // Nothing of the request itself was sent yet.
+        hello.map_err(|failure| Failure { sent: false, ..failure })
+    }
+
+    /// Gives ownership up.
+    pub async fn release(&self, request: RequestId, name: &Name, epoch: Epoch) -> Result<(), Error> {
+        let request = ReleaseRequest { request, wait: self.wait_in_all(), name: name.clone(), epoch };
+        self.call(true, |client, context| {
+            let request = request.clone();
+            async move { client.release(context, request).await }
+        })
+        .await
+    }
+
+    /// The members.
+    pub async fn nodes(&self) -> Result<Vec<NodeInfo>, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| async move { client.nodes(context, wait).await }).await
+    }
+
+    /// The cluster in a few numbers.
+    pub async fn status(&self) -> Result<ClusterStatus, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| async move { client.status(context, wait).await }).await
+    }
+
+    /// Why the cluster is not healthy, by what the node that answers knows.
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.call(false, |client, context| async move { client.health(context).await.map(Ok) }).await
+    }
+
+    /// Makes a node a member. Idempotent by its incarnation.
+    pub async fn join(&self, incarnation: Incarnation, profile: Profile) -> Result<Joined, Error> {
+        let request = JoinRequest { incarnation, profile, wait: self.wait_in_all() };
+        self.call(true, |client, context| {
+            let request = request.clone();
+            async move { client.join(context, request).await }
+        })
+        .await
+    }
+
+    /// Starts or stops emptying a node.
+    pub async fn drain(&self, node: &NodeName, draining: bool) -> Result<(), Error> {
+        let wait = self.wait_in_all();
+        self.call(true, |client, context| {
+            let node = node.clone();
+            async move { client.drain(context, node, draining, wait).await }
+        })
+        .await
+    }
+}

@@ -1,0 +1,322 @@
+//! What can be typed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use cairn_client::api::NodeState;
+use cairn_client::fetch::Range;
+use cairn_client::request;
+use cairn_store::id::RequestId;
+use cairn_store::name::Name;
+use cairn_store::node::NodeName;
+use cairn_store::segment::{Ack, Epoch, KEEP_MAX, REPLICAS_MAX, Version};
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::output::{Format, Output};
+use crate::report::Report;
+
+const ENDPOINT_DEFAULT: &str = "127.0.0.1:7420";
+
+/// Keeps the state of applications on other nodes, and brings it back.
+#[derive(Debug, Parser)]
+#[command(name = "cairn", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Globals {
+    /// How to print: for people, as one JSON document, or as one JSON object a line.
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+    /// Which nodes to ask, in turn: HOST:PORT or unix:PATH, separated by commas.
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_ENDPOINTS",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "ADDR",
+        default_value = ENDPOINT_DEFAULT
+    )]
+    endpoint: Vec<String>,
+    /// How long to go on trying; for save and load, without progress.
+    #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+impl Globals {
+    /// The endpoints; an empty variable stands for the default.
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        let named = self.endpoint.iter().map(|e| e.trim()).filter(|e| !e.is_empty());
+        let mut named: Vec<String> = named.map(str::to_owned).collect();
+        if named.is_empty() {
+            named.push(ENDPOINT_DEFAULT.into());
+        }
+        named
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store a file under a name, on other nodes too.
+    Save(Box<SaveArgs>),
+    /// Bring a version to this node, and to a file.
+    Load(Box<LoadArgs>),
+    /// List segments.
+    Ls(LsArgs),
+    /// Show everything about a segment.
+    Show(NameArgs),
+    /// List the versions of a segment.
+    History(NameArgs),
+    /// Remove a segment, or one version of it.
+    Rm(RmArgs),
+    /// Make the node asked the owner of a segment.
+    Claim(NameArgs),
+    /// Give up the ownership of a segment.
+    Release(ReleaseArgs),
+    /// Look at the nodes.
+    Node {
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// Look at the cluster.
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// List the nodes.
+    Ls(NodeLsArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show the cluster in a few numbers.
+    Status,
+    /// Exit with 0 if the cluster is healthy, else with 1 and the reasons.
+    Health,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SaveArgs {
+    /// The name to save under.
+    pub(crate) name: Name,
+    /// The file to save.
+    pub(crate) file: PathBuf,
+    /// Durable copies on so many other nodes.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(REPLICAS_MAX)))]
+    pub(crate) replicas: u8,
+    /// When it is done: with durable copies on all of those nodes, on more than half, on one, or on this one.
+    #[arg(long, value_enum, default_value = "all")]
+    pub(crate) ack: AckArg,
+    /// How many versions to keep.
+    #[arg(long, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_MAX)))]
+    pub(crate) keep: u32,
+    /// Only if this is the newest version; 0: only if the name is new.
+    #[arg(long, value_name = "V", value_parser = version)]
+    pub(crate) if_version: Option<Version>,
+    /// Only in this epoch.
+    #[arg(long, value_name = "E", env = "CAIRN_EPOCH", hide_env_values = true, value_parser = epoch)]
+    pub(crate) epoch: Option<Epoch>,
+    /// A UUID, or a text of up to 255 bytes: the same id gets the same result.
+    #[arg(long, value_name = "ID", value_parser = request::id_of)]
+    pub(crate) request_id: Option<RequestId>,
+    /// A label to set; may be repeated.
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Take the file instead of copying it.
+    #[arg(long = "move")]
+    pub(crate) take: bool,
+}
+
+impl SaveArgs {
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        self.labels.iter().cloned().collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AckArg {
+    All,
+    Quorum,
+    One,
+    Local,
+}
+
+impl From<AckArg> for Ack {
+    fn from(ack: AckArg) -> Self {
+        match ack {
+            AckArg::All => Self::All,
+            AckArg::Quorum => Self::Quorum,
+            AckArg::One => Self::One,
+            AckArg::Local => Self::Local,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LoadArgs {
+    /// What to load.
+    pub(crate) name: Name,
+    /// Which version; the newest unless given.
+    #[arg(long, value_name = "V", value_parser = version)]
+    pub(crate) version: Option<Version>,
+    /// Load it on another node; the path that is printed is on that node.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) on: Option<NodeName>,
+    /// Write it to this path too; - is the standard output.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+    /// Become the owner too.
+    #[arg(long)]
+    pub(crate) claim: bool,
+    /// Without a quorum, by what the node knows: it may be old, and gives no ownership.
+    #[arg(long, conflicts_with = "claim")]
+    pub(crate) stale: bool,
+    /// Write only these bytes.
+    #[arg(long, value_name = "OFFSET:LEN", value_parser = range, requires = "out")]
+    pub(crate) range: Option<Range>,
+    /// Replace what is at PATH.
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
+    /// Make PATH a read-only hard link to the node's copy.
+    #[arg(long, requires = "out", conflicts_with = "range")]
+    pub(crate) link: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LsArgs {
+    /// Only names that start with this.
+    pub(crate) prefix: Option<String>,
+    /// Only what this node owns.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) owner: Option<NodeName>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NameArgs {
+    /// The segment.
+    pub(crate) name: Name,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    /// The segment.
+    pub(crate) name: Name,
+    /// Only this version.
+    #[arg(long, value_name = "V", value_parser = version)]
+    pub(crate) version: Option<Version>,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReleaseArgs {
+    /// The segment.
+    pub(crate) name: Name,
+    /// The epoch that is given up.
+    #[arg(long, value_name = "E", value_parser = epoch)]
+    pub(crate) epoch: Epoch,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeLsArgs {
+    /// Only nodes in this state.
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<StateArg>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateArg {
+    Up,
+    Down,
+    Draining,
+}
+
+impl From<StateArg> for NodeState {
+    fn from(state: StateArg) -> Self {
+        match state {
+            StateArg::Up => Self::Up,
+            StateArg::Down => Self::Down,
+            StateArg::Draining => Self::Draining,
+        }
+    }
+}
+
+fn version(text: &str) -> Result<Version, std::num::ParseIntError> {
+    text.parse().map(Version)
+}
+
+fn epoch(text: &str) -> Result<Epoch, std::num::ParseIntError> {
+    text.parse().map(Epoch)
+}
+
+fn label(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("a label is KEY=VALUE"),
+    }
+}
+
+fn range(text: &str) -> Result<Range, &'static str> {
+    let parsed = text.split_once(':').and_then(|(offset, length)| {
+        let (offset, length) = (u64::from_str(offset).ok()?, u64::from_str(length).ok()?);
+        offset.checked_add(length).map(|_| Range { offset, length })
+    });
+    parsed.ok_or("a range is OFFSET:LEN, both in bytes")
+}
+
+/// What was typed; or, when that is answered already (help, or an error), the exit code.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    Args::try_parse_from(&words).map_err(|error| {
+        let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+        let format = format_of(&words);
+        if asked || format == Format::Table {
+            // Nothing can be said about a stream that cannot be written to.
+            let _ = error.print();
+            return ExitCode::from(if asked { 0 } else { 2 });
+        }
+        let report = Report::usage(&error);
+        Output::new(format).report(&report);
+        ExitCode::from(report.exit)
+    })
+}
+
+/// The format that was asked for, as far as it can be told from words that do not parse.
+fn format_of(words: &[OsString]) -> Format {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let mut found = Format::Table;
+    for (index, word) in words.iter().enumerate() {
+        let value = match word.as_ref() {
+            "--" => break,
+            "-o" | "--output" => words.get(index + 1).map(AsRef::as_ref),
+            word => word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o")),
+        };
+        let value = value.map(|v| v.strip_prefix('=').unwrap_or(v));
+        if let Some(format) = value.and_then(|v| <Format as ValueEnum>::from_str(v, false).ok()) {
+            found = format;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+use clap::CommandFactory;
+
+use super::*;
+
+fn parsed(words: &str) -> Result<Args, clap::Error> {
+    Args::try_parse_from(words.split(' '))
+}
+
+fn words(text: &str) -> Vec<OsString> {
+    text.split(' ').map(OsString::from).collect()
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Args::command().debug_assert();
+}
+
+#[test]
+fn global_options_are_valid_before_and_after_the_command() {
+    for line in [
+        "cairn -o json --endpoint a:1,unix:/b --timeout 5s ls",
+        "cairn ls -o json --endpoint a:1,unix:/b --timeout 5s",
+        "cairn --timeout 5s node ls --endpoint a:1,unix:/b --output=json",
+        "cairn cluster --output json status --endpoint a:1,unix:/b --timeout 5s",
+    ] {
+        let args = parsed(line).unwrap();
+        assert_eq!(args.globals.output, Format::Json, "{line}");
+        assert_eq!(args.globals.endpoints(), ["a:1", "unix:/b"], "{line}");
+        assert_eq!(args.globals.timeout, Duration::from_secs(5), "{line}");
+    }
+}
+
+#[test]
+fn an_empty_endpoint_stands_for_the_default() {
+    assert_eq!(parsed("cairn --endpoint= ls").unwrap().globals.endpoints(), [ENDPOINT_DEFAULT]);
+}
+
+#[test]
+fn a_save_has_the_defaults_of_the_contract() {
+    let Command::Save(save) = parsed("cairn save db/main f").unwrap().command else { panic!("not a save") };
+    assert_eq!((save.replicas, save.keep, save.ack), (2, 2, AckArg::All));
+    assert_eq!((save.if_version, save.request_id, save.take), (None, None, false));
+}
+
+#[test]
+fn a_save_takes_all_its_options() {
+    let line =
+        "cairn save a f --replicas 0 --ack quorum --keep 1 --if-version 0 --epoch 7 --label a=b=c --label d= --move";
+    let Command::Save(save) = parsed(line).unwrap().command else { panic!("not a save") };
+    assert_eq!((save.if_version, save.epoch, save.take), (Some(Version::NONE), Some(Epoch(7)), true));
+    assert_eq!(save.labels(), BTreeMap::from([("a".into(), "b=c".into()), ("d".into(), String::new())]));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for line in [
+        "cairn save ../x f",
+        "cairn save a f --replicas 17",
+        "cairn save a f --keep 0",
+        "cairn save a f --ack global",
+        "cairn save a f --durability memory",
+        "cairn save a f --label x",
+        "cairn save a",
+        "cairn load a --range 1:2",
+        "cairn load a --out f --range 18446744073709551615:1",
+        "cairn load a --force",
+        "cairn load a --stale --claim",
+        "cairn load a --lease 5s",
+        "cairn release a",
+        "cairn pin a",
+    ] {
+        assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn the_format_is_found_in_words_that_do_not_parse() {
+    for line in ["cairn nope -o json", "cairn --output=json nope", "cairn nope -ojson", "cairn -o=json nope"] {
+        assert_eq!(format_of(&words(line)), Format::Json, "{line}");
+    }
+    assert_eq!(format_of(&words("cairn save -- -o json")), Format::Table);
+}
+
+#[test]
+fn a_usage_error_names_the_word() {
+    let report = Report::usage(&parsed("cairn save ../x f").unwrap_err());
+    assert_eq!((report.code.as_str(), report.exit), ("invalid", 2));
+    assert!(report.message.contains("../x") && !report.message.contains('\n'), "{}", report.message);
+}

@@ -1,0 +1,19 @@
+//! `cairn cluster`
+
+use cairn_client::dial::Client;
+
+use crate::output::Output;
+use crate::report::Report;
+use crate::views;
+
+pub(crate) async fn status(client: &Client, output: &Output) -> Result<u8, Report> {
+    let status = client.status().await?;
+    output.print(&views::Status::new(&status))?;
+    Ok(0)
+}
+
+pub(crate) async fn health(client: &Client, output: &Output) -> Result<u8, Report> {
+    let health = views::Health::new(client.health().await?.reasons);
+    output.print(&health)?;
+    Ok(if health.healthy { 0 } else { 1 })
+}

@@ -1,0 +1,93 @@
+//! `cairn`: asks a cluster, from the command line.
+//!
+//! - `args`: what can be typed;
+//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `claim`, `release`, `node`, `cluster`;
+//! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
+//! - `report`: errors; `progress`: the bar on a terminal.
+
+mod args;
+mod claim;
+mod cluster;
+mod history;
+mod load;
+mod ls;
+mod node;
+mod output;
+mod progress;
+mod release;
+mod report;
+mod rm;
+mod save;
+mod show;
+mod views;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cairn_client::dial::Client;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{Args, ClusterCommand, Command, NodeCommand};
+use crate::output::Output;
+use crate::report::Report;
+
+/// How long what blocks may take to tidy up after an interruption.
+const TIDY_MAX: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let args = match args::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    let output = Output::new(args.globals.output);
+    let done = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => {
+            log();
+            let done = runtime.block_on(run_until_signal(args, &output));
+            runtime.shutdown_timeout(TIDY_MAX);
+            done
+        }
+        Err(error) => Err(Report::internal(format!("cannot start: {error}"))),
+    };
+    ExitCode::from(done.unwrap_or_else(|report| {
+        output.report(&report);
+        report.exit
+    }))
+}
+
+/// Warnings of our own go to stderr; `CAIRN_LOG` asks for more.
+fn log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("CAIRN_LOG").unwrap_or_else(|_| EnvFilter::new("off,cairn_client=warn"));
+    let layer = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time();
+    layer.with_target(false).with_env_filter(filter).init();
+}
+
+/// A signal drops the work, so that what it put on disk is tidied.
+async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return run(args, output).await;
+    };
+    tokio::select! {
+        done = run(args, output) => done,
+        _ = int.recv() => Err(Report::interrupted(130)),
+        _ = term.recv() => Err(Report::interrupted(143)),
+    }
+}
+
+async fn run(args: Args, output: &Output) -> Result<u8, Report> {
+    let client = Client::new(args.globals.endpoints(), args.globals.timeout);
+    match args.command {
+        Command::Save(args) => save::run(&client, *args, output).await,
+        Command::Load(args) => load::run(&client, *args, output).await,
+        Command::Ls(args) => ls::run(&client, args, output).await,
+        Command::Show(args) => show::run(&client, args, output).await,
+        Command::History(args) => history::run(&client, args, output).await,
+        Command::Rm(args) => rm::run(&client, args, output).await,
+        Command::Claim(args) => claim::run(&client, args, output).await,
+        Command::Release(args) => release::run(&client, args, output).await,
+        Command::Node { command: NodeCommand::Ls(args) } => node::ls(&client, args, output).await,
+        Command::Cluster { command: ClusterCommand::Status } => cluster::status(&client, output).await,
+        Command::Cluster { command: ClusterCommand::Health } => cluster::health(&client, output).await,
+    }
+}

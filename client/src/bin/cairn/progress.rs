@@ -1,0 +1,68 @@
+//! The bar on a terminal, for work that lasts.
+
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cairn_client::save::{Observer, Phase, Step};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Work that is over sooner gets no bar.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A bar that appears when the work lasts, and goes away with it.
+pub(crate) struct Progress {
+    bar: Arc<Mutex<Option<(Phase, ProgressBar)>>>,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self { bar: Arc::default() }
+    }
+
+    /// What to tell the client; nothing if nobody looks.
+    pub(crate) fn observer(&self) -> Option<Observer> {
+        if !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let (bar, start) = (Arc::clone(&self.bar), Instant::now());
+        Some(Arc::new(move |step: Step| {
+            if start.elapsed() < QUIET || step.total == 0 {
+                return;
+            }
+            let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
+            let current = match bar.take() {
+                Some((phase, bar)) if phase == step.phase => bar,
+                other => {
+                    if let Some((_, old)) = other {
+                        old.finish_and_clear();
+                    }
+                    new_bar(step.phase)
+                }
+            };
+            current.set_length(step.total);
+            current.set_position(step.done);
+            *bar = Some((step.phase, current));
+        }))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((_, bar)) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn new_bar(phase: Phase) -> ProgressBar {
+    let what = match phase {
+        Phase::Spooling => "reading",
+        Phase::Sending => "sending",
+        Phase::Delivering => "writing",
+    };
+    // No colours: nothing here needs NO_COLOR.
+    let template = "{msg} [{bar:24}] {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::no_length().with_style(style).with_message(what)
+}

@@ -1,0 +1,61 @@
+//! What commands print: the stable JSON, and a table for people.
+//!
+//! Every key is always there, in this order; what is unknown is `null`.
+
+mod cluster;
+mod segment;
+mod transfer;
+
+use std::time::Duration;
+
+use cairn_client::api;
+use cairn_store::node::NodeName;
+use cairn_store::segment::CopyState;
+use cairn_store::time::WallTime;
+use indicatif::HumanBytes;
+use serde::Serialize;
+
+pub(crate) use cluster::{Health, Nodes, Status};
+pub(crate) use segment::{Claimed, Detail, History, Released, Removed, Segments};
+pub(crate) use transfer::{Loaded, Saved};
+
+/// A copy on a node.
+#[derive(Debug, Serialize)]
+pub(crate) struct Replica<'a> {
+    node: &'a NodeName,
+    state: CopyState,
+}
+
+fn replicas(list: &[api::Replica]) -> Vec<Replica<'_>> {
+    list.iter().map(|r| Replica { node: &r.node, state: r.state }).collect()
+}
+
+fn replicas_text(list: &[Replica<'_>]) -> String {
+    let each: Vec<String> = list.iter().map(|r| format!("{} ({})", r.node, r.state)).collect();
+    if each.is_empty() { "-".into() } else { each.join(", ") }
+}
+
+/// RFC 3339, UTC; none for what no calendar has.
+fn time(at: WallTime) -> Option<String> {
+    let millis = i64::try_from(at.0).ok()?;
+    Some(jiff::Timestamp::from_millisecond(millis).ok()?.to_string())
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn bytes(count: u64) -> String {
+    HumanBytes(count).to_string()
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".into(), |v| v.to_string())
+}
+
+fn yes_or(value: bool) -> String {
+    if value { "yes" } else { "-" }.into()
+}
+
+#[cfg(test)]
+mod tests;

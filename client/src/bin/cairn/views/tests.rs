@@ -1,0 +1,215 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cairn_store::digest::Digest;
+use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, SegmentId};
+use cairn_store::name::Name;
+use cairn_store::node::Role;
+use cairn_store::segment::{Ack, Epoch, Kind, Version};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::output::View;
+
+const ID: &str = "00000000-0000-0000-0000-000000000001";
+
+fn name() -> Name {
+    "db/main".parse().unwrap()
+}
+
+fn node(name: &str) -> NodeName {
+    name.parse().unwrap()
+}
+
+fn hex() -> String {
+    "0a".repeat(32)
+}
+
+fn summary() -> api::SegmentSummary {
+    api::SegmentSummary {
+        name: name(),
+        kind: Kind::File,
+        owner: Some(node("n1")),
+        epoch: Epoch(1),
+        head: Some(Version(3)),
+        size: Some(5),
+        digest: Some(Digest([10; 32])),
+        modified: WallTime(0),
+        under_replicated: false,
+    }
+}
+
+fn replica() -> api::Replica {
+    api::Replica { node: node("n2"), state: CopyState::Durable }
+}
+
+fn detail() -> api::SegmentDetail {
+    api::SegmentDetail {
+        summary: summary(),
+        segment: SegmentId(Uuid::from_u128(1)),
+        versions: vec![api::VersionDetail {
+            version: Version(3),
+            size: 5,
+            digest: Digest([10; 32]),
+            created: WallTime(1_767_225_600_123),
+            pinned: false,
+            holders: vec![replica()],
+        }],
+        replicas_wanted: Some(2),
+        waiting_for: None,
+        labels: BTreeMap::from([("a".into(), "b".into())]),
+        revision: 9,
+    }
+}
+
+fn json(view: &impl View) -> Value {
+    serde_json::to_value(view).unwrap()
+}
+
+#[test]
+fn a_save_prints_every_key() {
+    let saved = api::Saved {
+        name: name(),
+        segment: SegmentId(Uuid::from_u128(1)),
+        kind: Kind::File,
+        version: Version(3),
+        epoch: Epoch(1),
+        size: 5,
+        digest: Digest([10; 32]),
+        owner: node("n1"),
+        replicas: vec![replica()],
+        ack: Ack::All,
+        bytes_sent: 10,
+    };
+    let view = Saved::new(&saved, Duration::from_millis(7));
+    let expected = json!({
+        "name": "db/main", "segment": ID, "kind": "file", "version": 3, "epoch": 1, "size": 5, "digest": hex(),
+        "owner": "n1", "replicas": [{"node": "n2", "state": "durable"}], "ack": "all", "bytes_sent": 10,
+        "elapsed_ms": 7,
+    });
+    assert_eq!(json(&view), expected);
+    assert!(view.table().starts_with("name"));
+}
+
+#[test]
+fn a_load_prints_every_key() {
+    let loaded = api::Loaded {
+        name: name(),
+        kind: Kind::File,
+        version: Version(3),
+        epoch: Epoch(2),
+        size: 5,
+        digest: Digest([10; 32]),
+        owner: None,
+        claimed: false,
+        stale: true,
+        sources: vec![api::Source { node: node("n2"), bytes: 5 }],
+        node: node("n3"),
+        incarnation: Incarnation(Uuid::from_u128(3)),
+        data: "127.0.0.1:7421".into(),
+        copy: CopyId(Uuid::from_u128(4)),
+        path: PathBuf::from("/n3/spool/x"),
+    };
+    let view = Loaded::new(&loaded, Duration::from_millis(7));
+    let expected = json!({
+        "name": "db/main", "kind": "file", "version": 3, "epoch": 2, "size": 5, "digest": hex(), "owner": null,
+        "claimed": false, "stale": true, "sources": [{"node": "n2", "bytes": 5}], "path": "/n3/spool/x",
+        "elapsed_ms": 7,
+    });
+    assert_eq!(json(&view), expected);
+    assert!(view.table().contains("it may be old"));
+}
+
+#[test]
+fn lists_print_one_document_or_one_object_a_line() {
+    let empty = api::SegmentSummary { owner: None, head: None, size: None, digest: None, ..summary() };
+    let segments = [summary(), empty];
+    let view = Segments::new(&segments);
+    let first = json!({
+        "name": "db/main", "kind": "file", "owner": "n1", "epoch": 1, "head": 3, "size": 5, "digest": hex(),
+        "modified": "1970-01-01T00:00:00Z", "under_replicated": false,
+    });
+    let second = json!({
+        "name": "db/main", "kind": "file", "owner": null, "epoch": 1, "head": null, "size": null, "digest": null,
+        "modified": "1970-01-01T00:00:00Z", "under_replicated": false,
+    });
+    assert_eq!(json(&view), json!({"segments": [first, second]}));
+    let lines: Vec<Value> = view.lines().unwrap().iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines, [first, second]);
+    assert_eq!(view.table().lines().count(), 3);
+    assert!(Segments::new(&[]).lines().unwrap().is_empty());
+}
+
+#[test]
+fn show_prints_every_key_and_history_its_versions() {
+    let detail = detail();
+    let version = json!({
+        "version": 3, "size": 5, "digest": hex(), "created": "2026-01-01T00:00:00.123Z", "pinned": false,
+        "holders": [{"node": "n2", "state": "durable"}],
+    });
+    let expected = json!({
+        "name": "db/main", "segment": ID, "kind": "file", "owner": "n1", "epoch": 1, "lease": null, "head": 3,
+        "versions": [version], "holders": [{"node": "n2", "state": "durable"}], "replicas_wanted": 2,
+        "under_replicated": false, "waiting_for": null, "labels": {"a": "b"}, "revision": 9,
+    });
+    assert_eq!(json(&Detail::new(&detail)), expected);
+    assert_eq!(json(&History::new(&detail)), expected);
+    let line: Value = serde_json::from_str(&History::new(&detail).lines().unwrap()[0]).unwrap();
+    assert_eq!(line, version);
+    assert_eq!(Detail::new(&detail).lines().unwrap().len(), 1);
+}
+
+#[test]
+fn ownership_and_removal_print_every_key() {
+    let (name, owner) = (name(), node("n1"));
+    let claimed = api::Claimed { name: name.clone(), owner, epoch: Epoch(4), head: None };
+    assert_eq!(json(&Claimed::new(&claimed)), json!({"name": "db/main", "owner": "n1", "epoch": 4, "head": null}));
+    let released = Released { name: &name, owner: None, epoch: Epoch(4) };
+    assert_eq!(json(&released), json!({"name": "db/main", "owner": null, "epoch": 4}));
+    let removed = Removed { name: &name, version: None, removed: true };
+    assert_eq!(json(&removed), json!({"name": "db/main", "version": null, "removed": true}));
+}
+
+#[test]
+fn nodes_and_the_cluster_print_every_key() {
+    let info = api::NodeInfo {
+        id: NodeId(1),
+        name: node("n1"),
+        role: Role::Storage,
+        zone: "z".into(),
+        state: api::NodeState::Draining,
+        voter: true,
+        leader: false,
+        endpoint: "h:1".into(),
+        data_endpoint: "h:2".into(),
+        copies: 3,
+        bytes: 4,
+        capacity: 5,
+        last_seen_ms: None,
+    };
+    let expected = json!({"nodes": [{
+        "id": 1, "name": "n1", "role": "storage", "zone": "z", "state": "draining", "voter": true, "leader": false,
+        "endpoint": "h:1", "data_endpoint": "h:2", "copies": 3, "bytes": 4, "capacity": 5, "last_seen_ms": null,
+    }]});
+    let infos = [info];
+    assert_eq!(json(&Nodes::new(&infos)), expected);
+    let status = api::ClusterStatus {
+        cluster: ClusterId(Uuid::from_u128(1)),
+        leader: None,
+        term: 2,
+        nodes: 3,
+        voters: 3,
+        segments: 4,
+        bytes: 5,
+        under_replicated: 6,
+        quorum_margin: -1,
+    };
+    let expected = json!({
+        "cluster": ID, "leader": null, "term": 2, "nodes": 3, "voters": 3, "segments": 4, "bytes": 5,
+        "under_replicated": 6, "quorum_margin": -1,
+    });
+    assert_eq!(json(&Status::new(&status)), expected);
+    assert_eq!(json(&Health::new(vec![])), json!({"healthy": true, "reasons": []}));
+    assert_eq!(json(&Health::new(vec!["n2 is down".into()])), json!({"healthy": false, "reasons": ["n2 is down"]}));
+}

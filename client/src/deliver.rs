@@ -1,0 +1,428 @@
+//! The last step of a load: from a node's local storage, or over its data plane, to where the caller wants it.
+//!
+//! A file is written beside its final place, verified, fsynced, and renamed: it appears whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cairn_store::digest::{BLOCK_BYTES, Digest};
+use cairn_store::id::Incarnation;
+use cairn_store::name::Name;
+use cairn_store::segment::Version;
+use rustix::fs::ioctl_ficlone;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::api::{Error, Loaded};
+use crate::dial::Client;
+use crate::fault::{Fault, FileFault};
+use crate::fetch::{Fetch, FetchError, Range, Wanted};
+use crate::load::corrupt;
+use crate::retry::{Failure, Retry};
+use crate::save::{Observer, Phase, Step, StopOnDrop, blocking};
+use crate::spool::{Spool, rename_new};
+
+/// The most blocks that wait between the network and the disk.
+const BLOCKS_WAITING_MAX: usize = 4;
+/// How far above a copy its node's folder can be.
+const LEVELS_MAX: usize = 4;
+
+/// Where the bytes of a load go.
+#[derive(Clone)]
+pub enum Output {
+    /// A file, which appears whole or not at all.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Whether to replace what is there: a file, or a link (the link itself, not what it names).
+        force: bool,
+        /// Whether to make a hard link to the node's read-only copy, instead of a copy.
+        link: bool,
+    },
+    /// A stream. It gets verified bytes only, but may get some before an error.
+    Stream(Arc<Mutex<dyn Write + Send>>),
+}
+
+impl Output {
+    /// A stream.
+    pub fn stream(stream: impl Write + Send + 'static) -> Self {
+        Self::Stream(Arc::new(Mutex::new(stream)))
+    }
+
+    /// Whether it can be written, as far as that can be told beforehand.
+    pub(crate) fn check(&self, ranged: bool) -> Result<(), Fault> {
+        let Self::File { path, force, link } = self else { return Ok(()) };
+        if *link && ranged {
+            return Err(Fault::invalid(
+                "a link has all of the bytes, not a range of them",
+                "leave one of the two out",
+            ));
+        }
+        let folder = folder_of(path);
+        if !fs::metadata(folder).map_err(|error| FileFault::new("write to", folder, &error))?.is_dir() {
+            return Err(FileFault::other(format!("{} is not a folder", folder.display())).into());
+        }
+        match fs::symlink_metadata(path) {
+            Ok(_) if !force => Err(taken(path)),
+            Ok(there) if !there.is_file() && !there.is_symlink() => {
+                let message = format!("{} is not a regular file and is not replaced", path.display());
+                Err(Fault::invalid(message, "choose another path"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn taken(path: &Path) -> Fault {
+    Fault::invalid(format!("{} exists already", path.display()), "choose another path, or replace it with --force")
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Why nothing was delivered.
+pub(crate) enum Undelivered {
+    /// The copy is not what it should be. Another load may bring a better one.
+    BadCopy(Fault),
+    /// Something else.
+    Fault(Fault),
+}
+
+impl Undelivered {
+    /// A stream got some bytes already: beginning again would give them twice.
+    fn finally(self) -> Self {
+        Self::Fault(self.into_fault())
+    }
+
+    pub(crate) fn into_fault(self) -> Fault {
+        match self {
+            Self::BadCopy(fault) | Self::Fault(fault) => fault,
+        }
+    }
+}
+
+impl<E: Into<Fault>> From<E> for Undelivered {
+    fn from(fault: E) -> Self {
+        Self::Fault(fault.into())
+    }
+}
+
+/// One copy on its way to one output.
+#[derive(Clone)]
+pub(crate) struct Delivery {
+    name: Name,
+    version: Version,
+    wanted: Wanted,
+    range: Range,
+    ranged: bool,
+    path: PathBuf,
+    data: String,
+    incarnation: Incarnation,
+    stale: bool,
+    output: Output,
+    observer: Option<Observer>,
+}
+
+impl Delivery {
+    pub(crate) fn new(
+        loaded: &Loaded,
+        output: Output,
+        range: Option<Range>,
+        observer: Option<Observer>,
+    ) -> Result<Self, Fault> {
+        let whole = Range::all(loaded.size);
+        if let Some(range) = range.filter(|range| range.end() > loaded.size) {
+            let (first, end) = (range.offset, range.end());
+            let message = format!("bytes {first} to {end} were asked for, and {} has {}", loaded.name, loaded.size);
+            return Err(Fault::invalid(message, "ask for a range within the size"));
+        }
+        Ok(Self {
+            name: loaded.name.clone(),
+            version: loaded.version,
+            wanted: Wanted { copy: loaded.copy, size: loaded.size, digest: loaded.digest },
+            range: range.unwrap_or(whole),
+            ranged: range.is_some(),
+            path: loaded.path.clone(),
+            data: loaded.data.clone(),
+            incarnation: loaded.incarnation,
+            stale: loaded.stale,
+            output,
+            observer,
+        })
+    }
+
+    /// Delivers, from the nearest place.
+    pub(crate) async fn carry_out(self, client: &Client) -> Result<(), Undelivered> {
+        let stopped = StopOnDrop::default();
+        let (here, stop) = (self.clone(), Arc::clone(&stopped.0));
+        if blocking(move || here.deliver_local(&stop)).await?? {
+            return Ok(());
+        }
+        self.deliver_remote(client).await
+    }
+
+    /// From the node's local storage; false if that is not within reach.
+    fn deliver_local(&self, stop: &AtomicBool) -> Result<bool, Undelivered> {
+        let here = is_storage_of(&self.path, self.incarnation);
+        // A stale load's file in the spool is the caller's to remove, whatever becomes of the delivery.
+        let _leftover = (here && self.stale).then(|| Leftover(&self.path));
+        let source = if here { File::open(&self.path).ok() } else { None };
+        match (&self.output, source) {
+            (Output::File { path, force, link: true }, Some(_)) => {
+                Part::link(&self.path, path)?.publish(*force)?;
+            }
+            (Output::File { link: true, .. }, None) => {
+                let message = format!("{} is not within reach here: it cannot be linked to", self.path.display());
+                return Err(Fault::invalid(message, "leave --link out to get a copy").into());
+            }
+            (Output::File { path, force, .. }, Some(source)) => {
+                let part = Part::create(path)?;
+                self.copy_to_file(source, &part, stop)?;
+                part.sync()?;
+                part.publish(*force)?;
+            }
+            (Output::Stream(stream), Some(source)) => {
+                // A stream cannot be taken back: the bytes are verified before the first one goes out.
+                self.copy(&source, &mut io::sink(), Path::new("-"), stop, None)?;
+                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+                let copied = self.copy(&source, &mut *stream, Path::new("the output"), stop, self.observer.as_ref());
+                copied.map_err(Undelivered::finally)?;
+                stream.flush().map_err(|error| FileFault::new("write to", Path::new("the output"), &error))?;
+            }
+            (_, None) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn copy_to_file(&self, source: File, part: &Part, stop: &AtomicBool) -> Result<(), Undelivered> {
+        let cloned = !self.ranged && self.wanted.size > 0 && ioctl_ficlone(part.file()?, &source).is_ok();
+        if cloned {
+            // What was written is what counts: it is read again.
+            let file = File::open(&part.path).map_err(|error| part.failed(&error))?;
+            return self.copy(&file, &mut io::sink(), &part.path, stop, self.observer.as_ref());
+        }
+        self.copy(&source, &mut part.file()?, &part.path, stop, self.observer.as_ref())
+    }
+
+    /// Reads all from the start, writes what is in the range, and compares the digest of all.
+    fn copy(
+        &self,
+        source: &File,
+        sink: &mut dyn Write,
+        sink_path: &Path,
+        stop: &AtomicBool,
+        observer: Option<&Observer>,
+    ) -> Result<(), Undelivered> {
+        use std::os::unix::fs::FileExt;
+        let failed = |error: &io::Error| FileFault::new("read", &self.path, error);
+        let (mut hasher, mut buffer, mut at) = (blake3::Hasher::new(), vec![0; BLOCK_BYTES], 0_u64);
+        loop {
+            let length = match source.read_at(&mut buffer, at) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(&error).into()),
+            };
+            let bytes = buffer.get(..length).unwrap_or_default();
+            if bytes.is_empty() || at > self.wanted.size || stop.load(Ordering::Relaxed) {
+                break;
+            }
+            hasher.update(bytes);
+            let written = sink.write_all(self.range.cut(at, bytes));
+            written.map_err(|error| FileFault::new("write to", sink_path, &error))?;
+            at = at.saturating_add(length as u64);
+            self.observe(observer, at);
+        }
+        if at == self.wanted.size && Digest(hasher.finalize().into()) == self.wanted.digest {
+            return Ok(());
+        }
+        let why = format!("{} has other bytes", self.path.display());
+        Err(Undelivered::BadCopy(corrupt(&self.name, self.version, &why)))
+    }
+
+    /// Over the data plane, going on from the same block after a broken connection.
+    async fn deliver_remote(&self, client: &Client) -> Result<(), Undelivered> {
+        let output = self.output.clone();
+        let (blocks, waiting) = mpsc::channel::<Vec<u8>>(BLOCKS_WAITING_MAX);
+        let writer = blocking(move || write(output, waiting));
+        let reader = async {
+            let mut next = self.range.first_block();
+            let mut retry = Retry::new(client.timeout(), false);
+            loop {
+                match self.fetch(client, &blocks, &mut next, &mut retry).await {
+                    Ok(()) => break,
+                    Err(error) if error.bad_copy() => {
+                        let bad = Undelivered::BadCopy(corrupt(&self.name, self.version, &error.to_string()));
+                        let begun = matches!(self.output, Output::Stream(_)) && next > self.range.first_block();
+                        return Err(if begun { bad.finally() } else { bad });
+                    }
+                    Err(error) => {
+                        let passing = error.passing();
+                        let error = Error::unavailable(format!("cannot fetch from {}: {error}", self.data));
+                        retry.again(Failure::unreached(Error { retryable: passing, ..error })).await?;
+                    }
+                }
+            }
+            // The end of the channel alone does not say that all is there.
+            let _ = blocks.send(Vec::new()).await;
+            drop(blocks);
+            Ok(())
+        };
+        let (written, read) = futures::join!(writer, reader);
+        // If writing failed, reading only ended because of it.
+        match (written?, read) {
+            (Err(fault), Ok(())) => Err(fault.into()),
+            (_, read) => read,
+        }
+    }
+
+    async fn fetch(
+        &self,
+        client: &Client,
+        blocks: &mpsc::Sender<Vec<u8>>,
+        next: &mut u64,
+        retry: &mut Retry,
+    ) -> Result<(), FetchError> {
+        let start = |block: u64| block.saturating_mul(BLOCK_BYTES as u64);
+        let mut fetch = Fetch::open(client.connector(), &self.data, self.wanted, *next, client.timeout()).await?;
+        while start(*next) < self.range.end() {
+            let Some(block) = fetch.next().await? else { break };
+            let wanted = self.range.cut(start(*next), &block).to_vec();
+            // The writer is gone only if it failed, and then it says why.
+            if !wanted.is_empty() && blocks.send(wanted).await.is_err() {
+                break;
+            }
+            *next += 1;
+            retry.progress();
+            self.observe(self.observer.as_ref(), start(*next).min(self.wanted.size));
+        }
+        Ok(())
+    }
+
+    fn observe(&self, observer: Option<&Observer>, done: u64) {
+        if let Some(observer) = observer {
+            observer(Step { phase: Phase::Delivering, done, total: self.wanted.size });
+        }
+    }
+}
+
+/// Writes the blocks that come, and publishes the file after the empty one that ends them.
+fn write(output: Output, mut blocks: mpsc::Receiver<Vec<u8>>) -> Result<(), Fault> {
+    let mut drain = |sink: &mut dyn Write, path: &Path| -> Result<bool, FileFault> {
+        while let Some(block) = blocks.blocking_recv() {
+            if block.is_empty() {
+                return Ok(true);
+            }
+            sink.write_all(&block).map_err(|error| FileFault::new("write to", path, &error))?;
+        }
+        Ok(false)
+    };
+    match output {
+        Output::File { path, force, .. } => {
+            let part = Part::create(&path)?;
+            if drain(&mut part.file()?, &part.path)? {
+                part.sync()?;
+                part.publish(force)?;
+            }
+        }
+        Output::Stream(stream) => {
+            let (path, mut stream) = (Path::new("the output"), stream.lock().unwrap_or_else(PoisonError::into_inner));
+            drain(&mut *stream, path)?;
+            stream.flush().map_err(|error| FileFault::new("write to", path, &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `path` lies in the folder of that very node: its spool, somewhere above or beside it, holds the mark.
+fn is_storage_of(path: &Path, incarnation: Incarnation) -> bool {
+    let marked = |dir: &Path| matches!(Spool::recognise(dir, incarnation), Ok(Some(_)));
+    path.ancestors().skip(1).take(LEVELS_MAX).any(|dir| marked(dir) || marked(&dir.join("spool")))
+}
+
+/// A file that goes away in the end.
+struct Leftover<'a>(&'a Path);
+
+impl Drop for Leftover<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("{}", FileFault::new("remove", self.0, &error));
+        }
+    }
+}
+
+/// A file beside its final place. Dropped before it is published, it is removed.
+struct Part {
+    file: Option<File>,
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Part {
+    fn create(target: &Path) -> Result<Self, FileFault> {
+        let path = Self::beside(target);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.map_err(|error| FileFault::new("write to", target, &error))?;
+        Ok(Self { file: Some(file), path, target: target.into() })
+    }
+
+    fn link(source: &Path, target: &Path) -> Result<Self, FileFault> {
+        let path = Self::beside(target);
+        fs::hard_link(source, &path).map_err(|error| {
+            let hint = "a link needs the same file system and access to the node's files; leave --link out to copy";
+            FileFault::new("link to", source, &error).hint(hint)
+        })?;
+        Ok(Self { file: None, path, target: target.into() })
+    }
+
+    fn beside(target: &Path) -> PathBuf {
+        folder_of(target).join(format!(".cairn-{}.part", Uuid::now_v7().simple()))
+    }
+
+    fn file(&self) -> Result<&File, FileFault> {
+        self.file.as_ref().ok_or_else(|| FileFault::other("a link is not written"))
+    }
+
+    fn failed(&self, error: &io::Error) -> FileFault {
+        FileFault::new("write to", &self.target, error)
+    }
+
+    fn sync(&self) -> Result<(), FileFault> {
+        self.file()?.sync_all().map_err(|error| self.failed(&error))
+    }
+
+    fn publish(mut self, force: bool) -> Result<(), Fault> {
+        let renamed = if force { fs::rename(&self.path, &self.target) } else { rename_new(&self.path, &self.target) };
+        match renamed {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(taken(&self.target)),
+            renamed => renamed.map_err(|error| self.failed(&error))?,
+        }
+        if self.file.is_none() {
+            // Renaming one link of a file over another of the same file leaves both.
+            let _ = fs::remove_file(&self.path);
+        }
+        self.path = PathBuf::new();
+        let folder = folder_of(&self.target);
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            // Some file systems cannot sync a folder; the file itself is durable.
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+                Err(FileFault::new("sync", folder, &error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            // Best effort: the error that led here says more.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Loading: a node brings a verified copy into its local storage, and the caller gets a file.
+//!
+//! [`load`](crate::api::Cairn::load) is asked again and again until it is done. If an output was asked for,
+//! [`deliver`](crate::deliver) then copies from the node's local storage when that is on this machine, and else
+//! fetches over its data plane. A copy that does not verify while it is delivered is loaded once more, anew.
+
+use cairn_store::id::RequestId;
+use cairn_store::name::Name;
+use cairn_store::node::NodeName;
+use cairn_store::segment::Version;
+
+use crate::api::{Code, Error, LoadRequest, Loaded};
+use crate::deliver::{Delivery, Output, Undelivered};
+use crate::dial::Client;
+use crate::fault::Fault;
+use crate::fetch::Range;
+use crate::request;
+use crate::retry::Retry;
+use crate::save::{Observer, Phase, Step, Stop, blocking, follow};
+
+/// A load.
+pub struct LoadOptions {
+    /// What to load.
+    pub name: Name,
+    /// Which version; none: the newest.
+    pub version: Option<Version>,
+    /// Where to load it; none: on the node asked.
+    pub on: Option<NodeName>,
+    /// Become the owner too.
+    pub claim: bool,
+    /// Without a quorum: it may be old, and gives no ownership.
+    pub stale: bool,
+    /// Where the bytes go; none: they stay in the node's local storage, at [`Loaded::path`].
+    pub output: Option<Output>,
+    /// Only these bytes.
+    pub range: Option<Range>,
+    /// The same at every retry.
+    pub request: RequestId,
+    /// Is told how far it is.
+    pub observer: Option<Observer>,
+}
+
+impl LoadOptions {
+    /// The newest version, on the node asked, to stay in its local storage.
+    pub fn new(name: Name) -> Self {
+        Self {
+            name,
+            version: None,
+            on: None,
+            claim: false,
+            stale: false,
+            output: None,
+            range: None,
+            request: request::new_id(),
+            observer: None,
+        }
+    }
+}
+
+impl Client {
+    /// Loads a version, and delivers it if an output is given.
+    ///
+    /// The client's time-out is time without progress. An output file appears whole and durable, or not at all. If
+    /// the load claimed and the delivery failed, the claim stands: the error's outcome is unknown.
+    pub async fn load(&self, options: LoadOptions) -> Result<Loaded, Fault> {
+        let LoadOptions { name, version, on, claim, stale, output, range, request, observer } = options;
+        if let Some(output) = output.clone() {
+            // Before any node is asked: nothing is claimed for an output that cannot be written.
+            blocking(move || output.check(range.is_some())).await??;
+        }
+        let wait = self.wait_in_all();
+        let first = LoadRequest { request, wait, name, version, on, claim, stale };
+        let loaded = self.bring(&first, observer.as_ref()).await?;
+        let Some(output) = output else { return Ok(loaded) };
+        let delivered = match self.deliver(&loaded, &output, range, observer.as_ref()).await {
+            Err(Undelivered::BadCopy(_)) => {
+                // The same bytes again, from elsewhere; what was claimed is claimed.
+                let request = request::new_id();
+                let again = LoadRequest { request, version: Some(loaded.version), claim: false, ..first };
+                match self.bring(&again, observer.as_ref()).await {
+                    Ok(better) => self.deliver(&better, &output, range, observer.as_ref()).await,
+                    Err(fault) => Err(fault.into()),
+                }
+            }
+            delivered => delivered,
+        };
+        match delivered.map_err(Undelivered::into_fault) {
+            Ok(()) => Ok(loaded),
+            Err(fault) if loaded.claimed => Err(fault.unknown()),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn deliver(
+        &self,
+        loaded: &Loaded,
+        output: &Output,
+        range: Option<Range>,
+        observer: Option<&Observer>,
+    ) -> Result<(), Undelivered> {
+        Delivery::new(loaded, output.clone(), range, observer.cloned())?.carry_out(self).await
+    }
+
+    /// Asks until the copy is in the node's local storage.
+    async fn bring(&self, request: &LoadRequest, observer: Option<&Observer>) -> Result<Loaded, Fault> {
+        let mut retry = Retry::new(self.timeout(), request.claim);
+        loop {
+            match self.bring_once(request, observer, &mut retry).await {
+                Ok(loaded) => return Ok(loaded),
+                Err(Stop::Fault(fault)) => return Err(fault),
+                Err(Stop::Failure(failure)) => retry.again(failure).await?,
+            }
+        }
+    }
+
+    async fn bring_once(
+        &self,
+        request: &LoadRequest,
+        observer: Option<&Observer>,
+        retry: &mut Retry,
+    ) -> Result<Loaded, Stop> {
+        let session = self.session(retry.left()).await?;
+        let mut request = request.clone();
+        if request.on.is_none() {
+            // "Here" is another place on every node, so each is asked under an id of its own.
+            let hello = self.greet(&session, retry).await?;
+            request.request = request.request.step(&hello.incarnation.to_string());
+        }
+        let observe = |done, total| {
+            if let Some(observer) = observer {
+                observer(Step { phase: Phase::Sending, done, total });
+            }
+        };
+        follow(self, &session, retry, observe, |rpc, context| {
+            let request = request.clone();
+            async move { rpc.load(context, request).await }
+        })
+        .await
+    }
+}
+
+/// No copy gave the right bytes.
+pub(crate) fn corrupt(name: &Name, version: Version, why: &str) -> Fault {
+    Error::new(Code::Corrupt, format!("version {version} of {name} does not verify: {why}"))
+        .hint("`cairn show` tells which nodes hold copies")
+        .into()
+}

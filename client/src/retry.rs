@@ -1,0 +1,136 @@
+//! Until when, and after which pause, the same request is sent again.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::api::{Code, Error, Outcome};
+
+/// The pause before the first retry.
+pub const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause between two retries; each is twice the one before.
+pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// An attempt that failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// What to say if it was the last one.
+    pub(crate) error: Error,
+    /// Whether the request may have been carried out all the same.
+    pub(crate) sent: bool,
+    /// Whether `error` is a node's answer to the request itself.
+    pub(crate) answered: bool,
+}
+
+impl Failure {
+    /// No node was reached.
+    pub(crate) fn unreached(error: Error) -> Self {
+        Self { error, sent: false, answered: false }
+    }
+
+    /// A node was asked, and no answer came.
+    pub(crate) fn unanswered(error: Error) -> Self {
+        Self { error, sent: true, answered: false }
+    }
+
+    /// A node answered.
+    pub(crate) fn answered(error: Error) -> Self {
+        Self { sent: error.outcome == Outcome::Unknown, error, answered: true }
+    }
+}
+
+/// One request's patience.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    span: Duration,
+    deadline: Instant,
+    pause: Duration,
+    mutating: bool,
+    maybe: bool,
+}
+
+impl Retry {
+    /// Patience for `span` from now on, renewed by [`Retry::progress`].
+    pub(crate) fn new(span: Duration, mutating: bool) -> Self {
+        Self { span, deadline: Instant::now() + span, pause: PAUSE_MIN, mutating, maybe: false }
+    }
+
+    /// How long is left.
+    pub(crate) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// The work goes on: the whole span begins anew.
+    pub(crate) fn progress(&mut self) {
+        self.deadline = Instant::now() + self.span;
+        self.pause = PAUSE_MIN;
+    }
+
+    /// Waits for the next attempt, or says what the last one came to.
+    pub(crate) async fn again(&mut self, failure: Failure) -> Result<(), Error> {
+        self.maybe |= self.mutating && failure.sent;
+        if !failure.error.retryable {
+            // An answer to the same request id speaks for every earlier attempt; any other error does not.
+            return Err(if failure.answered { failure.error } else { self.with_outcome(failure.error) });
+        }
+        sleep(self.pause.min(self.left())).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        if self.left().is_zero() { Err(self.give_up(failure.error)) } else { Ok(()) }
+    }
+
+    /// The error once the time is over.
+    pub(crate) fn give_up(&self, last: Error) -> Error {
+        let span = humantime::format_duration(self.span);
+        let message = format!("{} (gave up after {span})", last.message);
+        self.with_outcome(Error { code: Code::Unavailable, message, retryable: true, ..last })
+    }
+
+    fn with_outcome(&self, error: Error) -> Error {
+        Error { outcome: if self.maybe { Outcome::Unknown } else { Outcome::None }, ..error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn gives_up_after_the_span_and_not_before() {
+        let start = Instant::now();
+        let mut retry = Retry::new(Duration::from_secs(10), true);
+        let error = loop {
+            if let Err(error) = retry.again(Failure::unreached(Error::unavailable("no leader"))).await {
+                break error;
+            }
+        };
+        assert_eq!(start.elapsed().as_secs(), 10);
+        assert_eq!((error.code, error.outcome), (Code::Unavailable, Outcome::None));
+        assert_eq!(error.message, "no leader (gave up after 10s)");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_broke_makes_the_outcome_unknown_if_it_changes_something() {
+        for (mutating, outcome) in [(true, Outcome::Unknown), (false, Outcome::None)] {
+            let mut retry = Retry::new(Duration::from_millis(60), mutating);
+            assert_eq!(retry.again(Failure::unanswered(Error::unavailable("broken"))).await, Ok(()));
+            let error = retry.again(Failure::unreached(Error::unavailable("gone"))).await.unwrap_err();
+            assert_eq!(error.outcome, outcome);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_final_answer_stands_whatever_came_before() {
+        let mut retry = Retry::new(Duration::from_secs(1), true);
+        assert_eq!(retry.again(Failure::unanswered(Error::unavailable("broken"))).await, Ok(()));
+        let answer = Error::new(Code::Conflict, "taken");
+        assert_eq!(retry.again(Failure::answered(answer.clone())).await, Err(answer));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_pushes_the_deadline_on() {
+        let mut retry = Retry::new(Duration::from_secs(1), true);
+        tokio::time::advance(Duration::from_millis(900)).await;
+        retry.progress();
+        assert_eq!(retry.left(), Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,251 @@
+//! A node's local storage, seen from an application on the same machine.
+//!
+//! A spool is recognised by the mark in it: the same incarnation that the node itself tells. What is put into it has
+//! a name that is used once, and goes away when its owner here is dropped; a file that was moved in goes back.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use cairn_store::disk::SPOOL_MARK;
+use cairn_store::id::Incarnation;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use uuid::Uuid;
+
+use crate::fault::{Fault, FileFault};
+use crate::source::{Report, SourceFile};
+
+/// The longest mark that is read, in bytes.
+const MARK_BYTES_MAX: u64 = 256;
+
+/// The spool of a node on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    dir: PathBuf,
+    incarnation: Incarnation,
+}
+
+impl Spool {
+    /// The spool at `dir`, if it is on this machine and belongs to that very node.
+    pub fn recognise(dir: &Path, incarnation: Incarnation) -> io::Result<Option<Self>> {
+        // Applications write here: whatever stands in place of the mark must not make us wait.
+        let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or(0);
+        let mark = match OpenOptions::new().read(true).custom_flags(flags).open(dir.join(SPOOL_MARK)) {
+            Ok(file) => io::read_to_string(io::Read::take(file, MARK_BYTES_MAX))?,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let same = mark.trim().parse() == Ok(incarnation);
+        Ok(same.then(|| Self { dir: dir.into(), incarnation }))
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The node that it belongs to.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// A new file in the spool, for an application to write what it wants to save.
+    pub fn writer(&self) -> Result<SpoolFile, FileFault> {
+        let name = format!("cairn-{}.part", Uuid::now_v7().simple());
+        let path = self.dir.join(&name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o660)
+            .open(&path)
+            .map_err(|error| self.denied(&error, FileFault::new("create", &path, &error)))?;
+        let spooled = Spooled { incarnation: self.incarnation, path, name, home: None };
+        share(&file, &self.dir).map_err(|error| FileFault::new("set the permissions of", &spooled.path, &error))?;
+        Ok(SpoolFile { file, spooled })
+    }
+
+    /// Copies a file in.
+    pub(crate) fn copy(&self, source: &SourceFile, report: &mut Report<'_>) -> Result<Spooled, Fault> {
+        let writer = self.writer()?;
+        source.copy_to(&writer.file, writer.spooled.path(), report)?;
+        Ok(writer.commit())
+    }
+
+    /// Moves a file in, if it is on the same file system; `None` if it is not.
+    pub(crate) fn take(&self, source: &SourceFile) -> Result<Option<Spooled>, Fault> {
+        let fault = |error: &io::Error| self.denied(error, FileFault::new("move", source.path(), error));
+        if !source.is_at(source.path()) {
+            let message = format!("{} is a link, or was replaced just now", source.path().display());
+            return Err(Fault::invalid(message, "move takes the file itself; leave --move out to copy it"));
+        }
+        // The way back must not depend on the working directory.
+        let home = std::path::absolute(source.path()).map_err(|error| fault(&error))?;
+        let before = fs::metadata(&home).map_err(|error| fault(&error))?;
+        let name = format!("cairn-{}.part", Uuid::now_v7().simple());
+        let path = self.dir.join(&name);
+        match rename_new(&home, &path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => return Ok(None),
+            Err(error) => return Err(fault(&error).into()),
+        }
+        let home = Some(Home { path: home, mode: before.mode(), group: before.gid() });
+        let spooled = Spooled { incarnation: self.incarnation, path, name, home };
+        // Dropped on an error, it goes back.
+        File::open(&spooled.path).and_then(|file| share(&file, &self.dir)).map_err(|error| fault(&error))?;
+        if !source.is_at(&spooled.path) {
+            return Err(FileFault::other(format!("{} changed while it was moved", source.path().display())).into());
+        }
+        Ok(Some(spooled))
+    }
+
+    fn denied(&self, error: &io::Error, fault: FileFault) -> FileFault {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return fault.hint(format!("this user needs write access to the spool {}", self.dir.display()));
+        }
+        fault
+    }
+}
+
+/// Lets the node read the file, whoever wrote it: through the spool's group.
+fn share(file: &File, dir: &Path) -> io::Result<()> {
+    let (group, metadata) = (fs::metadata(dir)?.gid(), file.metadata()?);
+    let shared = metadata.gid() == group || fchown(file, None, Some(group)).is_ok();
+    // Without the group, others of this user's own group get no more than reading.
+    let bits = if shared { 0o660 } else { 0o640 };
+    let mode = metadata.mode() & 0o7777;
+    match file.set_permissions(Permissions::from_mode(mode | bits)) {
+        // Not our file, and readable as it is: the node will say if it cannot read it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
+}
+
+/// Renames, and never over something.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some file systems cannot; then look first.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            if fs::symlink_metadata(to).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            fs::rename(from, to)
+        }
+        done => Ok(done?),
+    }
+}
+
+/// A file in a spool that is being written.
+#[derive(Debug)]
+pub struct SpoolFile {
+    file: File,
+    spooled: Spooled,
+}
+
+impl SpoolFile {
+    /// All is written: a file that can be saved.
+    pub fn commit(self) -> Spooled {
+        self.spooled
+    }
+}
+
+impl Write for SpoolFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for SpoolFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+/// Where a file was moved from.
+#[derive(Debug)]
+struct Home {
+    path: PathBuf,
+    mode: u32,
+    group: u32,
+}
+
+/// A file in a spool that can be saved. Dropped, it is removed; or moved back, if it was moved in.
+#[derive(Debug)]
+pub struct Spooled {
+    incarnation: Incarnation,
+    path: PathBuf,
+    name: String,
+    home: Option<Home>,
+}
+
+impl Spooled {
+    /// The node whose spool it is in.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its plain name in the spool.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// It is saved: it does not go back where it came from.
+    pub(crate) fn keep(mut self) {
+        self.home = None;
+    }
+
+    /// Moves it back where it came from. If that fails it stays where it is, and the error says so.
+    pub(crate) fn give_back(mut self) -> Result<(), FileFault> {
+        self.restore()
+    }
+
+    fn restore(&mut self) -> Result<(), FileFault> {
+        let Some(home) = self.home.take() else { return self.remove() };
+        let back = rename_new(&self.path, &home.path).map_err(|error| {
+            let hint = format!("the file is at {}", self.path.display());
+            FileFault::new("move back to", &home.path, &error).hint(hint)
+        });
+        self.path = PathBuf::new();
+        back?;
+        if let Ok(file) = File::open(&home.path) {
+            // What was opened for the node is closed again; the file is back either way.
+            let _ = fchown(&file, None, Some(home.group));
+            let _ = file.set_permissions(Permissions::from_mode(home.mode & 0o7777));
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self) -> Result<(), FileFault> {
+        let path = std::mem::take(&mut self.path);
+        if path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileFault::new("remove", &path, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        if let Err(fault) = self.restore() {
+            let hint = fault.hint.as_deref().unwrap_or_default();
+            tracing::error!("{fault}; {hint}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

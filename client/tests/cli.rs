@@ -1,0 +1,111 @@
+//! The `cairn` command, as a process.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+fn cairn(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    command.args(args).stdin(Stdio::null()).env_remove("CAIRN_ENDPOINTS").env_remove("CAIRN_EPOCH");
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// The error on stderr, with nothing on stdout.
+fn error(output: &Output) -> Value {
+    assert_eq!(text(&output.stdout), "");
+    let value: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let error = value["error"].clone();
+    for key in ["code", "message", "hint", "retryable", "outcome"] {
+        assert!(error.get(key).is_some(), "{key} is missing in {error}");
+    }
+    error
+}
+
+#[test]
+fn help_lists_exactly_what_is_built() {
+    let listed = |args: &[&str]| -> Vec<String> {
+        let output = cairn(args);
+        assert_eq!(output.status.code(), Some(0));
+        let lines = text(&output.stdout).lines().skip_while(|line| *line != "Commands:").skip(1);
+        lines.take_while(|line| !line.is_empty()).map(|line| line.split_whitespace().next().unwrap().into()).collect()
+    };
+    let all = ["save", "load", "ls", "show", "history", "rm", "claim", "release", "node", "cluster"];
+    assert_eq!(listed(&["--help"]), all);
+    assert_eq!(listed(&["node", "--help"]), ["ls"]);
+    assert_eq!(listed(&["cluster", "--help"]), ["status", "health"]);
+    let help = |command| text(&cairn(&[command, "--help"]).stdout).to_owned();
+    for word in ["--lease", "--archive", "--durability", "--from", "global"] {
+        assert!(!help("save").contains(&format!("{word} ")) && !help("load").contains(&format!("{word} ")), "{word}");
+    }
+}
+
+#[test]
+fn an_invalid_name_is_a_usage_error() {
+    for args in [["show", "../etc", "-o", "json"], ["-o", "json", "show", "a//b"]] {
+        let output = cairn(&args);
+        assert_eq!(output.status.code(), Some(2));
+        let error = error(&output);
+        assert_eq!((&error["code"], &error["outcome"]), (&Value::from("invalid"), &Value::from("none")));
+    }
+    let output = cairn(&["show", "../etc"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("error: "));
+}
+
+#[test]
+fn without_a_node_it_tries_until_the_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = format!("unix:{}", dir.path().join("nobody").display());
+    let file = dir.path().join("state");
+    std::fs::write(&file, "state").unwrap();
+    for command in
+        [vec!["ls"], vec!["save", "a", file.to_str().unwrap()], vec!["load", "a"], vec!["rm", "a", "--yes"]]
+    {
+        let start = Instant::now();
+        let output = cairn(&[&["--endpoint", &nobody, "--timeout", "400ms", "-o", "json"], &command[..]].concat());
+        assert_eq!(output.status.code(), Some(5), "{command:?}");
+        assert!(start.elapsed() >= Duration::from_millis(400) && start.elapsed() < Duration::from_secs(5));
+        let error = error(&output);
+        assert_eq!((&error["code"], &error["outcome"]), (&Value::from("unavailable"), &Value::from("none")));
+        assert!(error["message"].as_str().unwrap().contains(&nobody));
+        assert!(error["hint"].as_str().unwrap().contains("is cairnd running"));
+    }
+}
+
+#[test]
+fn what_cannot_be_saved_is_said_before_any_node_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    for (file, code, exit) in [("-", "invalid", 2), (folder, "invalid", 2), ("/no/such/file", "io", 1)] {
+        let output = cairn(&["-o", "json", "save", "a", file]);
+        assert_eq!(output.status.code(), Some(exit), "{file}");
+        let error = error(&output);
+        assert_eq!(error["code"], code);
+        assert!(exit == 1 || error["message"].as_str().unwrap().contains("only regular files"), "{error}");
+    }
+}
+
+#[test]
+fn an_existing_output_is_refused_before_any_node_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    std::fs::write(&path, "old").unwrap();
+    let output = cairn(&["-o", "json", "load", "a", "--claim", "--out", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output)["hint"].as_str().unwrap().contains("--force"));
+    assert_eq!(std::fs::read(path).unwrap(), b"old");
+}
+
+#[test]
+fn removing_needs_yes_where_nobody_can_be_asked() {
+    let output = cairn(&["-o", "json", "rm", "a"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output)["hint"].as_str().unwrap().contains("--yes"));
+}
