@@ -1,0 +1,99 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use cairn_store::name::Name;
+use clap::{Parser, Subcommand};
+
+/// Keeps copies of what applications save, together with other nodes.
+#[derive(Debug, Parser)]
+#[command(name = "cairnd", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch the whole story: a save, the owner killed, a load on another node.
+    Demo(DemoArgs),
+    /// Run a cluster of processes on this machine, until Ctrl-C.
+    Dev(DevArgs),
+    /// Make this node the first of a new cluster.
+    Init(NodeArgs),
+    /// Make this node a member of a cluster. May be repeated.
+    Join(JoinArgs),
+    /// Run a node that was initialised or has joined.
+    Start(StartArgs),
+    /// An application of the demo.
+    #[command(hide = true)]
+    DemoApp(AppArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeArgs {
+    /// The configuration, in TOML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Set a key of the configuration, above the file and the variables. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct JoinArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Members of the cluster, tried in turn.
+    #[arg(long, value_name = "HOST:PORT", required = true, num_args = 1.., value_delimiter = ',')]
+    pub(crate) seed: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// End, at once, with the parent, which has this process id.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub(crate) die_with_parent: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevArgs {
+    /// How many nodes that run applications: n1, n2, …
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub(crate) nodes: u16,
+    /// How many nodes that only hold copies: s1, s2, …
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=99))]
+    pub(crate) storage_nodes: u16,
+    /// Where the nodes' folders lie, and stay. Without it, in a temporary folder that is removed at exit.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// The first of three ports for each node; 0 picks free ones. 7420 unless DIR holds a cluster already.
+    #[arg(long, value_name = "P")]
+    pub(crate) base_port: Option<u16>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// What to save; by default this very program.
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AppArgs {
+    #[arg(long)]
+    pub(crate) endpoint: String,
+    #[arg(long)]
+    pub(crate) die_with_parent: u32,
+    #[command(subcommand)]
+    pub(crate) command: AppCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppCommand {
+    /// Saves FILE under NAME.
+    Save { name: Name, file: PathBuf },
+    /// Takes NAME over, and resumes from it at FILE.
+    Load { name: Name, file: PathBuf },
+}

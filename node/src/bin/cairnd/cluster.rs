@@ -1,0 +1,229 @@
+//! A cluster of processes on this machine, for `dev` and `demo`.
+//!
+//! - `plan`: which nodes, where, on which ports; what an earlier run left is taken as it is;
+//! - `child`: one node's process, which ends with this one;
+//! - `record`: `cluster.json`;
+//! - here: from the plan to a cluster that is ready, and its end.
+//!
+//! Every step may be taken again, so a folder whose first set-up was interrupted is no special case.
+
+mod child;
+mod plan;
+mod record;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cairn_client::api::{NodeInfo, NodeState};
+use cairn_client::dial::Client;
+use cairn_store::node::Role;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout};
+
+use self::child::Child;
+pub(crate) use self::plan::{BasePort, NodePlan, Plan};
+pub(crate) use self::record::Record;
+use crate::failure::{Failure, UNAVAILABLE};
+use crate::join::Prepared;
+use crate::{folder, init, join};
+
+/// How long the whole start may take.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long one question of a start may take.
+const ASK_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(30);
+/// How long nodes may take to end by themselves.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A cluster of processes. Dropped, its processes are killed.
+pub(crate) struct Cluster {
+    pub(crate) plan: Plan,
+    program: PathBuf,
+    children: Vec<Child>,
+    ids: Vec<Option<u64>>,
+}
+
+impl Cluster {
+    /// Nothing runs yet.
+    pub(crate) fn new(plan: Plan) -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(Failure::io("cannot find this program's own file"))?;
+        let ids = vec![None; plan.nodes.len()];
+        Ok(Self { plan, program, children: Vec::new(), ids })
+    }
+
+    /// Sets up what is missing, starts every node, and waits until all are up.
+    pub(crate) async fn start(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + START_PATIENCE;
+        let nodes = self.plan.nodes.clone();
+        // The folders take some hundred fsyncs each: all at once.
+        let mut prepared = Vec::new();
+        let mut members = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            match folder::identity(&node.dir)? {
+                Some(_) => members.push(node),
+                None if index == 0 => {
+                    let config = node.config()?;
+                    spawn_blocking(move || init::found(&config)).await.map_err(|e| Failure::new(e.to_string()))??;
+                    members.push(node);
+                }
+                None => {
+                    let dir = node.dir.clone();
+                    prepared.push((node, spawn_blocking(move || Prepared::make(&dir))));
+                }
+            }
+        }
+        for node in &members {
+            self.spawn(node)?;
+        }
+        let seeds = Client::new(members.iter().map(|node| node.rpc.clone()).collect(), START_PATIENCE);
+        let executors = nodes.iter().filter(|node| node.role == Role::Executor).count();
+        let (first, later): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|(node, _)| node.role == Role::Executor);
+        for (node, folder) in first {
+            self.join(node, folder, &seeds, deadline).await?;
+        }
+        if !later.is_empty() {
+            // Storage nodes come when executors have become the voters.
+            self.wait(deadline, "for its voters", |nodes| nodes.iter().filter(|n| n.voter).count() >= voters(executors))
+                .await?;
+        }
+        for (node, folder) in later {
+            self.join(node, folder, &seeds, deadline).await?;
+        }
+        let wanted = nodes.len();
+        let all_up = move |nodes: &[NodeInfo]| {
+            nodes.iter().filter(|n| n.state != NodeState::Down).count() >= wanted
+                && nodes.iter().any(|n| n.leader)
+                && nodes.iter().filter(|n| n.voter).count() >= voters(executors)
+        };
+        let found = self.wait(deadline, "until every node is up", all_up).await?;
+        let id_of = |node: &NodePlan| found.iter().find(|info| info.name == node.name).map(|info| info.id.0);
+        self.ids = self.plan.nodes.iter().map(id_of).collect();
+        Ok(())
+    }
+
+    async fn join(
+        &mut self,
+        node: &NodePlan,
+        folder: tokio::task::JoinHandle<Result<Prepared, Failure>>,
+        seeds: &Client,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let prepared = folder.await.map_err(|e| Failure::new(e.to_string()))??;
+        let config = node.config()?;
+        tokio::select! {
+            joined = join::join(&config, prepared, seeds) => joined.map(drop)?,
+            failure = self.watch_start(deadline) => return Err(failure),
+        }
+        self.spawn(node)
+    }
+
+    fn spawn(&mut self, node: &NodePlan) -> Result<(), Failure> {
+        self.children.push(Child::spawn(&self.program, node)?);
+        Ok(())
+    }
+
+    /// Asks, again and again, until the members are as they should be.
+    async fn wait(
+        &mut self,
+        deadline: Instant,
+        what: &str,
+        enough: impl Fn(&[NodeInfo]) -> bool,
+    ) -> Result<Vec<NodeInfo>, Failure> {
+        let client = self.client(ASK_PATIENCE);
+        let waited = async {
+            loop {
+                if let Ok(nodes) = client.nodes().await
+                    && enough(&nodes)
+                {
+                    return nodes;
+                }
+                sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            nodes = waited => Ok(nodes),
+            failure = self.watch_start(deadline) => Err(failure.hint(format!("it was waiting {what}"))),
+        }
+    }
+
+    /// Ends only with what makes a start fail: a node that ended, or the time.
+    async fn watch_start(&mut self, deadline: Instant) -> Failure {
+        loop {
+            if let Some(dead) = self.take_dead() {
+                let last = dead.last_words();
+                return Failure::new(format!("node {} ended while the cluster started: {last}", dead.name))
+                    .hint(format!("its log: {}", dead.log.display()));
+            }
+            if Instant::now() >= deadline {
+                let span = humantime::format_duration(START_PATIENCE);
+                return Failure::new(format!("the cluster is not ready after {span}")).exit(UNAVAILABLE);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// A client of all nodes that run.
+    pub(crate) fn client(&self, patience: Duration) -> Client {
+        let running = |node: &&NodePlan| self.children.iter().any(|child| child.name == node.name);
+        Client::new(self.plan.nodes.iter().filter(running).map(|node| node.rpc.clone()).collect(), patience)
+    }
+
+    /// The process of a node, while it runs.
+    pub(crate) fn pid(&self, node: &NodePlan) -> Option<u32> {
+        self.children.iter().find(|child| child.name == node.name).map(|child| child.pid)
+    }
+
+    /// What `cluster.json` says now.
+    pub(crate) fn record(&self) -> Record {
+        let with_ids = self.plan.nodes.iter().zip(&self.ids);
+        Record::new(with_ids.map(|(node, id)| (node, *id, self.pid(node))))
+    }
+
+    /// The next node that ends, with how.
+    pub(crate) async fn next_death(&mut self) -> String {
+        loop {
+            if let Some(dead) = self.take_dead() {
+                return format!("node {} (pid {}) ended: {}", dead.name, dead.pid, dead.last_words());
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    fn take_dead(&mut self) -> Option<Child> {
+        let dead = self.children.iter_mut().position(Child::has_ended)?;
+        Some(self.children.remove(dead))
+    }
+
+    /// Kills a node, as a power cut would, and waits until it is gone.
+    pub(crate) async fn kill(&mut self, node: &NodePlan) {
+        if let Some(index) = self.children.iter().position(|child| child.name == node.name) {
+            self.children.remove(index).kill().await;
+        }
+    }
+
+    /// Ends all nodes: asks, waits, kills.
+    pub(crate) async fn stop(&mut self) {
+        self.children.iter().for_each(Child::ask_to_end);
+        let ended = async {
+            while !self.children.is_empty() {
+                if self.take_dead().is_none() {
+                    sleep(LOOK).await;
+                }
+            }
+        };
+        let _ = timeout(END_PATIENCE, ended).await;
+        for child in std::mem::take(&mut self.children) {
+            child.kill().await;
+        }
+    }
+}
+
+/// How many voters so many executors give.
+fn voters(executors: usize) -> usize {
+    match executors {
+        0..3 => 1,
+        3..5 => 3,
+        _ => 5,
+    }
+}

@@ -1,0 +1,181 @@
+//! Which nodes, where, on which ports.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use cairn_node::config::Config;
+use cairn_node::env::Rng;
+use cairn_node::env::real::SystemRng;
+use cairn_store::node::{NodeName, Role};
+
+use crate::durable;
+use crate::failure::{Failure, USAGE};
+
+/// The first port unless another is chosen: where clients look by default.
+const BASE_PORT: u16 = 7420;
+/// Ports of one node.
+const PORTS: u16 = 3;
+/// Where free ports are looked for: below those that the kernel gives to connections.
+const FREE_PORTS: std::ops::Range<u64> = 10_000..32_000;
+const FREE_TRIES: u32 = 200;
+
+/// Which ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BasePort {
+    /// Those that the folder has already, else the default.
+    Default,
+    /// From this one on.
+    At(u16),
+    /// Any that are free.
+    Free,
+}
+
+/// All nodes, executors first.
+pub(crate) struct Plan {
+    pub(crate) dir: PathBuf,
+    pub(crate) nodes: Vec<NodePlan>,
+}
+
+/// One node.
+#[derive(Clone)]
+pub(crate) struct NodePlan {
+    pub(crate) name: NodeName,
+    pub(crate) role: Role,
+    pub(crate) zone: String,
+    pub(crate) rpc: String,
+    pub(crate) data: String,
+    pub(crate) http: String,
+    /// Its folder.
+    pub(crate) dir: PathBuf,
+    /// Its configuration.
+    pub(crate) file: PathBuf,
+    /// What it tells.
+    pub(crate) log: PathBuf,
+}
+
+impl NodePlan {
+    /// Its configuration, as the file alone says.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        read(&self.file)
+    }
+}
+
+impl Plan {
+    /// Plans the nodes, and writes the configurations that are not there yet.
+    pub(crate) fn make(dir: &Path, executors: u16, storage: u16, base: BasePort) -> Result<Self, Failure> {
+        let dir = std::path::absolute(dir).map_err(Failure::io(dir.display()))?;
+        fs::create_dir_all(&dir).map_err(Failure::io(dir.display()))?;
+        let names: Vec<(String, Role)> = (1..=executors)
+            .map(|n| (format!("n{n}"), Role::Executor))
+            .chain((1..=storage).map(|n| (format!("s{n}"), Role::Storage)))
+            .collect();
+        let known = known(&dir, &names)?;
+        let base = choose_base(base, known, executors + storage, &dir)?;
+        let planned = names.into_iter().zip(0..).map(|((name, role), i)| plan_node(&dir, &name, role, base, i));
+        Ok(Self { nodes: planned.collect::<Result<_, _>>()?, dir })
+    }
+
+    /// Whether every port is free.
+    pub(crate) fn check_ports(&self) -> Result<(), Failure> {
+        for node in &self.nodes {
+            for (address, what) in [(&node.rpc, "service"), (&node.data, "data plane"), (&node.http, "HTTP")] {
+                if let Err(e) = TcpListener::bind(address) {
+                    let why = if e.kind() == ErrorKind::AddrInUse { "is in use".into() } else { format!("cannot be used: {e}") };
+                    let message = format!("{address} {why}, and node {} needs it for its {what}", node.name);
+                    let hint = "choose other ports with --base-port P (three for each node), or --base-port 0 for free ones";
+                    return Err(Failure::new(message).hint(hint));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first port of the cluster that is here already, if one is.
+fn known(dir: &Path, names: &[(String, Role)]) -> Result<Option<u16>, Failure> {
+    let mut base = None;
+    for entry in fs::read_dir(dir).map_err(Failure::io(dir.display()))? {
+        let path = entry.map_err(Failure::io(dir.display()))?.path();
+        let file = path.join("cairnd.toml");
+        if !file.is_file() {
+            continue;
+        }
+        let mismatch = |what: String| {
+            let hint = "start it with the --nodes, --storage-nodes and --base-port that it was made with, or use another --dir";
+            Failure::new(format!("{} holds another cluster: {what}", dir.display())).exit(USAGE).hint(hint)
+        };
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let index = names.iter().position(|(known, _)| *known == name);
+        let index = index.ok_or_else(|| mismatch(format!("it has a node {name}")))?;
+        let port = read(&file)?.listen.rpc.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let offset = u16::try_from(index).ok().and_then(|i| i.checked_mul(PORTS));
+        let first = port.zip(offset).and_then(|(port, offset)| port.checked_sub(offset));
+        if first.is_none() || base.is_some_and(|base| Some(base) != first) {
+            return Err(mismatch(format!("the ports of node {name} do not fit")));
+        }
+        base = first;
+    }
+    Ok(base)
+}
+
+fn choose_base(wanted: BasePort, known: Option<u16>, nodes: u16, dir: &Path) -> Result<u16, Failure> {
+    let ports = nodes * PORTS;
+    match (wanted, known) {
+        (BasePort::At(wanted), Some(known)) if wanted != known => {
+            let message = format!("the cluster in {} uses the ports from {known} on, not {wanted}", dir.display());
+            Err(Failure::new(message).exit(USAGE).hint("leave --base-port out, or use another --dir"))
+        }
+        (BasePort::Free, None) => free_base(ports),
+        (BasePort::At(base), _) | (_, Some(base)) => within(base, ports),
+        (BasePort::Default, None) => within(BASE_PORT, ports),
+    }
+}
+
+fn within(base: u16, ports: u16) -> Result<u16, Failure> {
+    match base.checked_add(ports) {
+        Some(_) => Ok(base),
+        None => Err(Failure::new(format!("there are no {ports} ports from {base} on")).exit(USAGE)),
+    }
+}
+
+fn free_base(ports: u16) -> Result<u16, Failure> {
+    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    for _ in 0..FREE_TRIES {
+        let drawn = FREE_PORTS.start + SystemRng.next() % (FREE_PORTS.end - FREE_PORTS.start);
+        let Ok(base) = u16::try_from(drawn) else { continue };
+        if (base..base.saturating_add(ports)).all(free) {
+            return Ok(base);
+        }
+    }
+    Err(Failure::new(format!("{ports} free ports in a row were not found")).hint("choose them with --base-port P"))
+}
+
+fn plan_node(dir: &Path, name: &str, role: Role, base: u16, index: u16) -> Result<NodePlan, Failure> {
+    let node_name = name.parse::<NodeName>().map_err(|e| Failure::new(e.to_string()))?;
+    let dir = dir.join(name);
+    let file = dir.join("cairnd.toml");
+    let address = |offset: u16| format!("127.0.0.1:{}", base + index * PORTS + offset);
+    let (rpc, data, http, zone) = (address(0), address(1), address(2), format!("z{}", index + 1));
+    if !file.exists() {
+        let text = format!(
+            "# Made by `cairnd dev`, and kept as it is from then on.\n\
+             [node]\nname = \"{name}\"\nrole = \"{role}\"\nzone = \"{zone}\"\ndir = \".\"\n\n\
+             [listen]\nrpc = \"{rpc}\"\ndata = \"{data}\"\nhttp = \"{http}\"\n\n\
+             [limits]\ndown_after = \"2s\"\n"
+        );
+        fs::create_dir_all(&dir).map_err(Failure::io(dir.display()))?;
+        durable::write(&file, &text)?;
+    }
+    // The file may have been edited since.
+    let config = read(&file)?;
+    let [rpc, data, http] = config.listen.advertised;
+    let log = dir.join("cairnd.log");
+    Ok(NodePlan { name: node_name, role, zone: config.zone, rpc, data, http, dir: config.dir, file, log })
+}
+
+fn read(file: &Path) -> Result<Config, Failure> {
+    let text = fs::read_to_string(file).map_err(Failure::io(file.display()))?;
+    Ok(Config::parse(&text, file, &[], [])?)
+}

@@ -1,0 +1,64 @@
+//! `cluster.json`: who is where, for scripts.
+
+use std::path::{Path, PathBuf};
+
+use cairn_store::node::Role;
+use serde::Serialize;
+
+use super::NodePlan;
+use crate::failure::Failure;
+use crate::{durable, output};
+
+/// What `cluster.json` says.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    id: Option<u64>,
+    name: String,
+    role: Role,
+    zone: String,
+    /// None once it has ended.
+    pid: Option<u32>,
+    endpoint: String,
+    data_endpoint: String,
+    http: String,
+    dir: PathBuf,
+}
+
+impl Record {
+    pub(super) fn new<'a>(nodes: impl Iterator<Item = (&'a NodePlan, Option<u64>, Option<u32>)>) -> Self {
+        let node = |(node, id, pid): (&NodePlan, _, _)| Node {
+            id,
+            name: node.name.to_string(),
+            role: node.role,
+            zone: node.zone.clone(),
+            pid,
+            endpoint: node.rpc.clone(),
+            data_endpoint: node.data.clone(),
+            http: node.http.clone(),
+            dir: node.dir.clone(),
+        };
+        Self { nodes: nodes.map(node).collect() }
+    }
+
+    /// Replaces the file in `dir`, whole.
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| Failure::new(e.to_string()))?;
+        Ok(durable::write(&dir.join("cluster.json"), &format!("{text}\n"))?)
+    }
+
+    /// For people.
+    pub(crate) fn table(&self) -> String {
+        let header = ["NAME", "ROLE", "ZONE", "PID", "ENDPOINT", "DATA", "DIR"];
+        let row = |n: &Node| {
+            let pid = n.pid.map_or_else(|| "-".into(), |pid| pid.to_string());
+            let dir = n.dir.display().to_string();
+            [n.name.clone(), n.role.to_string(), n.zone.clone(), pid, n.endpoint.clone(), n.data_endpoint.clone(), dir]
+        };
+        output::table(header, self.nodes.iter().map(row))
+    }
+}

@@ -1,0 +1,72 @@
+//! Errors of the daemon's commands, and the exit codes.
+
+use std::fmt;
+use std::io;
+
+use cairn_client::api;
+use cairn_client::fault::Fault;
+use cairn_node::config::ConfigError;
+
+/// Anything else.
+pub(crate) const OTHER: u8 = 1;
+/// A usage that cannot be.
+pub(crate) const USAGE: u8 = 2;
+/// It contradicts what is there.
+pub(crate) const CONFLICT: u8 = 4;
+/// Nobody answered in time.
+pub(crate) const UNAVAILABLE: u8 = 5;
+/// The configuration.
+const CONFIG: u8 = 78;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: u8,
+    /// What failed, and why.
+    pub(crate) message: String,
+    /// What to try next.
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { exit: OTHER, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(crate) fn exit(self, exit: u8) -> Self {
+        Self { exit, ..self }
+    }
+
+    /// `doing` failed.
+    pub(crate) fn io(doing: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::new(format!("{doing}: {error}"))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { exit: CONFIG, message: error.message, hint: Some(error.hint) }
+    }
+}
+
+impl From<api::Error> for Failure {
+    fn from(error: api::Error) -> Self {
+        Self { exit: error.code.exit(), message: error.message, hint: error.hint }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { exit: fault.exit(), message: fault.to_string(), hint: fault.hint().map(str::to_owned) }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a node's folder says of it.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cairn_node::env::real::{SystemClock, SystemRng};
+use cairn_node::env::{Clock, Rng};
+use cairn_node::identity::Identity;
+use cairn_store::disk::{Disk, FileDisk, SPOOL_MARK};
+use cairn_store::id::Incarnation;
+use uuid::Uuid;
+
+use crate::durable;
+use crate::failure::{CONFLICT, Failure};
+
+/// How often, and how long, to wait for the lock of a daemon that was just killed.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// A node's folder, kept from others.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) disk: FileDisk,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes what is missing of a folder that has no identity yet. `mark` is the life that it begins with.
+    pub(crate) fn make(dir: &Path, mark: Incarnation) -> Result<Self, Failure> {
+        Self::lock(FileDisk::create(dir, mark)?)
+    }
+
+    /// Opens a node's folder, and what it says.
+    pub(crate) fn open(dir: &Path, config: &Path) -> Result<(Self, Identity), Failure> {
+        let file = config.display();
+        let nobody = || {
+            Failure::new(format!("{} holds no node yet", dir.display())).hint(format!(
+                "for the first node of a new cluster: cairnd init --config {file}; for one more node of a cluster: \
+                 cairnd join --config {file} --seed HOST:PORT"
+            ))
+        };
+        let identity = identity(dir)?.ok_or_else(nobody)?;
+        let folder = Self::lock(FileDisk::open(dir)?)?;
+        // Applications can write there; without the right mark they would not find their node's spool.
+        let mark = fs::read_to_string(folder.disk.spool().join(SPOOL_MARK)).unwrap_or_default();
+        if mark.trim() != identity.incarnation.to_string() {
+            tracing::warn!("the mark in the spool was not this node's; it is written anew");
+            FileDisk::create(dir, identity.incarnation)?;
+        }
+        Ok((folder, identity))
+    }
+
+    fn lock(disk: FileDisk) -> Result<Self, Failure> {
+        let mut tries = LOCK_TRIES;
+        loop {
+            match disk.lock() {
+                Ok(lock) => return Ok(Self { disk, _lock: lock }),
+                Err(e) if e.kind() == ErrorKind::WouldBlock && tries > 0 => tries -= 1,
+                Err(e) => return Err(Failure::new(e.to_string())),
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+    }
+
+    /// Gives the node its identity, for ever.
+    pub(crate) fn identify(&self, identity: &Identity) -> Result<(), Failure> {
+        let text = identity.to_toml().map_err(|e| Failure::new(e.to_string()))?;
+        Ok(self.disk.write_identity(&text)?)
+    }
+}
+
+/// Who the node in `dir` is; none if nobody is there.
+pub(crate) fn identity(dir: &Path) -> Result<Option<Identity>, Failure> {
+    let path = dir.join("node.toml");
+    match fs::read_to_string(&path) {
+        Ok(text) => Identity::from_toml(&text).map(Some).map_err(|e| {
+            Failure::new(format!("{}: {e}", dir.display()))
+                .hint("nothing was changed; restore node.toml as it was, or begin anew in an empty folder")
+        }),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(Failure::io(path.display())(e)),
+    }
+}
+
+/// A folder without an identity that has a log nevertheless has lost it.
+pub(crate) fn check_unused(dir: &Path) -> Result<(), Failure> {
+    let used = fs::read_dir(dir.join("log")).is_ok_and(|mut entries| entries.next().is_some());
+    if used {
+        let message = format!("{} has a node's data, but its node.toml is gone", dir.display());
+        return Err(Failure::new(message).exit(CONFLICT).hint("restore node.toml, or use an empty folder"));
+    }
+    Ok(())
+}
+
+/// A join that began: the life of the folder, which must be the same when the join is repeated.
+pub(crate) struct Joining(PathBuf);
+
+impl Joining {
+    pub(crate) fn of(dir: &Path) -> Self {
+        Self(dir.join("joining"))
+    }
+
+    pub(crate) fn read(&self) -> Result<Option<Incarnation>, Failure> {
+        let path = self.0.display();
+        match fs::read_to_string(&self.0) {
+            Ok(text) => text.trim().parse().map(Some).map_err(|_| {
+                Failure::new(format!("{path} is damaged")).hint("begin anew in an empty folder")
+            }),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(Failure::io(path)(e)),
+        }
+    }
+
+    pub(crate) fn write(&self, incarnation: Incarnation) -> Result<(), Failure> {
+        Ok(durable::write(&self.0, &format!("{incarnation}\n"))?)
+    }
+
+    pub(crate) fn remove(&self) -> Result<(), Failure> {
+        Ok(durable::remove(&self.0)?)
+    }
+}
+
+/// A new id, ordered by wall time.
+pub(crate) fn new_id() -> Uuid {
+    let (rng, millis) = (SystemRng, SystemClock::default().wall().0);
+    let mut random = [0; 10];
+    let drawn = rng.next().to_le_bytes().into_iter().chain(rng.next().to_le_bytes());
+    random.iter_mut().zip(drawn).for_each(|(to, from)| *to = from);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}

@@ -1,0 +1,62 @@
+//! `cairnd`: one node of a cluster, and whole clusters to try out.
+//!
+//! - `args`: what can be typed;
+//! - `init`, `join`, `start`: the life of one node; `folder`: what its folder says of it; `logs`: what it tells;
+//! - `dev`, `demo`: a cluster of processes on loopback; `cluster`: how one is planned, started, watched and ended;
+//! - `output`: where data goes; `failure`: errors, and the exit codes; `durable`: files that survive a power cut;
+//!   `parent`: processes that end with the one that started them; `signals`: asked to end.
+
+// The daemon's own main stands outside the seams: it makes the real ones, and never runs in the simulation.
+#![allow(clippy::disallowed_methods)]
+
+mod args;
+mod cluster;
+mod demo;
+mod dev;
+mod durable;
+mod failure;
+mod folder;
+mod init;
+mod join;
+mod logs;
+mod output;
+mod parent;
+mod signals;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    // Usage errors end here, with exit code 2.
+    let args = Args::parse();
+    match run(args.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            output::error(&failure);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Dev(args) => dev::run(args),
+        Command::Init(args) => init::run(&args).map(|()| 0),
+        Command::Join(args) => join::run(&args).map(|()| 0),
+        Command::Start(args) => start::run(&args).map(|()| 0),
+        Command::DemoApp(args) => demo::app::run(args).map(|()| 0),
+    }
+}
+
+/// The runtime of everything but `start`. One thread: children get their parent-death signal when the *thread* that
+/// started them ends, and this one lasts as long as the process.
+fn small_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build();
+    built.map_err(|e| Failure::new(format!("cannot start: {e}")))
+}

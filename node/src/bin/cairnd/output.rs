@@ -1,0 +1,40 @@
+//! Where data and errors go: data to stdout, everything else to stderr.
+
+use std::io::{self, Write};
+
+use comfy_table::{Table, presets};
+
+use crate::failure::Failure;
+
+/// Data, a line or more.
+pub(crate) fn line(text: &str) {
+    let mut stdout = io::stdout().lock();
+    // Who closed the pipe has read enough.
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Something to know.
+pub(crate) fn note(text: &str) {
+    // Without a place for notes there is nothing more to say.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Why it failed, and what to do.
+pub(crate) fn error(failure: &Failure) {
+    note(&format!("error: {}", failure.message));
+    if let Some(hint) = &failure.hint {
+        note(&format!("hint: {hint}"));
+    }
+}
+
+/// Rows under a header, without borders.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    // Without the cells' padding at both ends.
+    let trimmed = |line: String| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned();
+    table.lines().map(trimmed).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,113 @@
+//! `cairnd start`: runs a node.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_node::catalogue::SledCatalogue;
+use cairn_node::config::Config;
+use cairn_node::env::Env;
+use cairn_node::env::real::{SocketNet, SystemClock, SystemRng, TokioSpawn};
+use cairn_node::node::Node;
+use cairn_node::raft::log::{LogTuning, WalLog};
+use cairn_store::disk::FileDisk;
+
+use crate::args::StartArgs;
+use crate::failure::Failure;
+use crate::folder::{Folder, new_id};
+use crate::signals::Signals;
+use crate::{logs, parent};
+
+/// Threads that run tasks, at least and at most; between them one a core. Each has allocator memory of its own.
+const WORKERS_MIN: usize = 2;
+const WORKERS_MAX: usize = 4;
+/// Threads for blocking work besides one a transfer.
+const BLOCKING_SPARE: usize = 64;
+/// How long what still blocks may take in the end.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(args: &StartArgs) -> Result<(), Failure> {
+    if let Some(expected) = args.die_with_parent {
+        parent::die_with(expected)?;
+    }
+    let config = Config::read(&args.node.config, &args.node.set)?;
+    logs::init(&config.log);
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.clamp(WORKERS_MIN, WORKERS_MAX))
+        .max_blocking_threads(config.limits.transfers.saturating_add(BLOCKING_SPARE))
+        .enable_all()
+        .build()
+        .map_err(Failure::io("cannot start"))?;
+    let ended = runtime.block_on(serve(&config));
+    runtime.shutdown_timeout(END_PATIENCE);
+    ended
+}
+
+async fn serve(config: &Config) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    // Held to the end: two daemons in one folder would destroy each other's work.
+    let (folder, identity) = Folder::open(&config.dir, &config.file)?;
+    let (catalogue, trust) = SledCatalogue::open(&config.dir.join("catalogue"), &boot_id())?;
+    tracing::debug!(?trust, "the catalogue is open");
+    let catalogue = Arc::new(catalogue);
+    let log = WalLog::open(&config.dir.join("log"), LogTuning::default()).map_err(unusable)?;
+    let env = Env {
+        clock: Arc::new(SystemClock::default()),
+        rng: Arc::new(SystemRng),
+        spawn: Arc::new(TokioSpawn),
+        net: Arc::new(SocketNet),
+        disk: Arc::new(FileDisk::open(folder.disk.dir())?),
+        catalogue: catalogue.clone(),
+    };
+    let (cluster, id) = (identity.cluster, identity.node);
+    let node = tokio::select! {
+        started = Node::start(config.settings()?, identity, env, log) => started.map_err(unusable)?,
+        _ = signals.next() => return Ok(()),
+    };
+    let listen = &config.listen;
+    tracing::info!(node = %config.name, %id, %cluster, rpc = %listen.rpc, data = %listen.data, "ready");
+    let stop = node.core.stop.clone();
+    let ended = tokio::select! {
+        ended = node.run() => ended,
+        _ = signals.next() => {
+            tracing::info!("asked to end");
+            stop.end();
+            node.run().await
+        }
+    };
+    ended.map_err(|fault| {
+        Failure::new(format!("the node must not go on: {fault}"))
+            .hint("see the lines above; what is committed is safe on the other nodes. Mend the cause before a restart")
+    })?;
+    // After a fault nothing is written any more; the catalogue is checked at the next start.
+    catalogue.close()?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// The kernel's id of this boot; a new one if it has none, which only costs a check of the catalogue.
+fn boot_id() -> String {
+    let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.map_or_else(|_| new_id().to_string(), |text| text.trim().to_owned())
+}
+
+/// Says what to do about what cannot be used.
+fn unusable(error: io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::InvalidData => Some(
+            "nothing was changed. Keep the folder to be looked at, and let this machine join as a new node, in an \
+             empty folder: the other nodes have what was committed",
+        ),
+        io::ErrorKind::AddrInUse => Some("another process has that port: end it, or choose another under [listen]"),
+        io::ErrorKind::AddrNotAvailable => Some("this machine has no such address: see [listen]"),
+        _ => None,
+    };
+    let failure = Failure::new(error.to_string());
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

@@ -1,0 +1,49 @@
+//! Every key there is.
+
+/// One key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its full name, `section.key`.
+    pub name: &'static str,
+    /// Its default as text; none if it must be set. An empty text stands for what [`Key::about`] says.
+    pub default: Option<&'static str>,
+    /// What it is, in a line.
+    pub about: &'static str,
+}
+
+impl Key {
+    /// The variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("CAIRN_{}", self.name.replace('.', "_").to_uppercase())
+    }
+}
+
+const fn key(name: &'static str, default: Option<&'static str>, about: &'static str) -> Key {
+    Key { name, default, about }
+}
+
+/// Every key there is, in the order of the example file.
+pub const KEYS: &[Key] = &[
+    key("node.name", None, "unique in the cluster"),
+    key("node.role", Some("executor"), "\"executor\" runs applications, \"storage\" only holds copies"),
+    key("node.zone", Some(""), "nodes of one zone are lost together; by default each is its own"),
+    key("node.dir", None, "where everything lies; relative to the configuration file"),
+    key("node.capacity", Some(""), "how many bytes of copies it takes; by default all of the file system"),
+    key("node.advertise", Some(""), "the host under which others reach this node; by default that of listen.*"),
+    key("listen.rpc", Some("127.0.0.1:7420"), "the service"),
+    key("listen.data", Some("127.0.0.1:7421"), "the data plane"),
+    key("listen.http", Some("127.0.0.1:7422"), "HTTP"),
+    key("listen.unix", Some("cairnd.sock"), "the service, for this machine; relative to node.dir; \"\" for none"),
+    key("listen.insecure", Some("false"), "whether other addresses than loopback are allowed"),
+    key("log.level", Some("info"), "error, warn, info, debug or trace; or directives"),
+    key("log.format", Some("text"), "\"text\" or \"json\""),
+    key("raft.heartbeat", Some("150ms"), "how often the leader is heard"),
+    key("raft.election_min", Some("600ms"), "after this silence at the soonest a follower stands for election"),
+    key("raft.election_max", Some("1200ms"), "after this silence at the latest"),
+    key("raft.snapshot_every", Some("20000"), "a snapshot of the metadata after so many entries"),
+    key("limits.transfers", Some("64"), "transfers at once"),
+    key("limits.connections", Some("4096"), "connections at once, on each port"),
+    key("limits.reserve", Some("64MiB"), "bytes of disk that saves leave free"),
+    key("limits.idle", Some("15s"), "a transfer that moves nothing for so long is given up"),
+    key("limits.down_after", Some("3s"), "a node that is silent for so long is marked down"),
+];

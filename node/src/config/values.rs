@@ -1,0 +1,180 @@
+//! Where each value came from, before anybody looks at what it means.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use super::ConfigError;
+use super::keys::{KEYS, Key};
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The file.
+    File,
+    /// This variable.
+    Variable(String),
+    /// The command line.
+    Flag,
+}
+
+/// One key's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// As text, whatever its type.
+    pub text: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Every key's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values {
+    file: PathBuf,
+    values: BTreeMap<&'static str, Value>,
+}
+
+impl Values {
+    pub(super) fn gather(
+        text: &str,
+        file: &Path,
+        flags: &[String],
+        variables: impl IntoIterator<Item = (String, String)>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, ConfigError> {
+        let mut gathered = Self { file: file.into(), values: BTreeMap::new() };
+        for key in KEYS {
+            if let Some(default) = key.default {
+                gathered.set(key, default.into(), Origin::Default);
+            }
+        }
+        gathered.take_file(text)?;
+        gathered.take_variables(variables, warnings);
+        gathered.take_flags(flags)?;
+        Ok(gathered)
+    }
+
+    /// A key's value.
+    ///
+    /// # Errors
+    /// It must be set, and is not.
+    pub fn get(&self, key: &str) -> Result<&Value, ConfigError> {
+        self.values.get(key).ok_or_else(|| {
+            let (section, short) = key.split_once('.').unwrap_or(("", key));
+            let hint = format!("add {short} = \"…\" under [{section}], or set {}", variable(key));
+            ConfigError::new(format!("{}: {key} is not set", self.file.display()), hint)
+        })
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<&str, ConfigError> {
+        self.get(key).map(|value| value.text.as_str())
+    }
+
+    pub(super) fn parse<'a, T, E: Display>(
+        &'a self,
+        key: &str,
+        parse: impl FnOnce(&'a str) -> Result<T, E>,
+    ) -> Result<T, ConfigError> {
+        let text = self.text(key)?;
+        parse(text).map_err(|error| self.wrong(key, &format!("\"{text}\" cannot be used"), &error.to_string()))
+    }
+
+    /// An error about a key, which says where its value came from.
+    pub(super) fn wrong(&self, key: &str, what: &str, hint: &str) -> ConfigError {
+        let place = match self.values.get(key).map(|value| &value.origin) {
+            Some(Origin::Variable(name)) => format!("the variable {name}"),
+            Some(Origin::Flag) => "--set".into(),
+            _ => self.file.display().to_string(),
+        };
+        ConfigError::new(format!("{place}: {key}: {what}"), hint)
+    }
+
+    fn set(&mut self, key: &Key, text: String, origin: Origin) {
+        self.values.insert(key.name, Value { text, origin });
+    }
+
+    fn take_file(&mut self, text: &str) -> Result<(), ConfigError> {
+        let file = self.file.display().to_string();
+        let table: toml::Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| ConfigError::new(format!("{file} is not TOML: {e}"), "mend it there"))?;
+        for (section, content) in &table {
+            let toml::Value::Table(entries) = content else {
+                return Err(unknown(section, &file));
+            };
+            for (short, value) in entries {
+                let name = format!("{section}.{short}");
+                let key = find(&name).ok_or_else(|| unknown(&name, &file))?;
+                let text = match value {
+                    toml::Value::String(text) => text.clone(),
+                    toml::Value::Integer(number) => number.to_string(),
+                    toml::Value::Boolean(truth) => truth.to_string(),
+                    _ => {
+                        let message = format!("{file}: {name} is neither a text nor a whole number nor true or false");
+                        return Err(ConfigError::new(message, format!("it is {}", key.about)));
+                    }
+                };
+                self.set(key, text, Origin::File);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_variables(
+        &mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+        warnings: &mut Vec<String>,
+    ) {
+        for (name, text) in variables {
+            if let Some(key) = KEYS.iter().find(|key| key.variable() == name) {
+                self.set(key, text, Origin::Variable(name));
+            } else if KEYS.iter().any(|key| name.starts_with(&section_of(&key.variable()))) {
+                // Others may have names that begin alike (Kubernetes makes some), so this is no error.
+                let nearest = nearest(&name, KEYS.iter().map(Key::variable)).unwrap_or_default();
+                warnings.push(format!("the variable {name} sets nothing; the nearest that does is {nearest}"));
+            }
+        }
+    }
+
+    fn take_flags(&mut self, flags: &[String]) -> Result<(), ConfigError> {
+        for flag in flags {
+            let Some((name, text)) = flag.split_once('=') else {
+                return Err(ConfigError::new(format!("--set {flag} has no value"), "write --set KEY=VALUE"));
+            };
+            let key = find(name).ok_or_else(|| unknown(name, "--set"))?;
+            self.set(key, text.into(), Origin::Flag);
+        }
+        Ok(())
+    }
+}
+
+fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+fn variable(key: &str) -> String {
+    find(key).map(Key::variable).unwrap_or_default()
+}
+
+/// `CAIRN_NODE_` of `CAIRN_NODE_NAME`.
+fn section_of(variable: &str) -> String {
+    variable.splitn(3, '_').take(2).map(|part| format!("{part}_")).collect()
+}
+
+fn unknown(name: &str, place: &str) -> ConfigError {
+    // Who leaves the section out means the key's last part.
+    let last = |key: &Key| key.name.rsplit('.').next().map(str::to_owned).unwrap_or_default();
+    let nearest = if name.contains('.') {
+        nearest(name, KEYS.iter().map(|key| key.name.to_owned()))
+    } else {
+        nearest(name, KEYS.iter().map(last)).and_then(|near| KEYS.iter().find(|key| last(key) == near).map(|k| k.name.into()))
+    };
+    let hint = format!("the nearest is {}; deploy/config.example.toml shows every key", nearest.unwrap_or_default());
+    ConfigError::new(format!("{place}: there is no key {name}"), hint)
+}
+
+fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    known.min_by_key(|known| strsim::osa_distance(name, known))
+}

@@ -1,0 +1,160 @@
+//! What every part of a running node shares.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use cairn_client::api::{Loaded, Saved};
+use cairn_store::id::NodeId;
+use cairn_store::node::Profile;
+use openraft::type_config::alias::WatchReceiverOf;
+use tokio::sync::{Semaphore, watch};
+
+use crate::env::Env;
+use crate::identity::Identity;
+use crate::jobs::Jobs;
+use crate::links::Links;
+use crate::raft::{Raft, Types, View};
+use crate::turns::Turns;
+
+/// Bounds and times of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Payloads at once that others ask for, and as many that this node pushes.
+    pub transfers: usize,
+    /// Connections at once, on each port.
+    pub connections: usize,
+    /// Requests at once on one connection.
+    pub requests: usize,
+    /// How long a greeting may take.
+    pub handshake: Duration,
+    /// A transfer that moves nothing for so long is given up.
+    pub idle: Duration,
+    /// Bytes of disk that saves leave free (R17).
+    pub reserve: u64,
+    /// A node that the leader did not hear for so long is marked down.
+    pub down_after: Duration,
+    /// An idle leader stamps an empty entry so often (R4).
+    pub tick: Duration,
+    /// How often the workers look.
+    pub work: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            transfers: 64,
+            connections: 4096,
+            requests: 1024,
+            handshake: Duration::from_secs(5),
+            idle: Duration::from_secs(15),
+            reserve: 64 << 20,
+            down_after: Duration::from_secs(3),
+            tick: Duration::from_secs(10),
+            work: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What every part of a running node shares.
+pub struct Core {
+    /// The seams.
+    pub env: Env,
+    /// Who this node is.
+    pub identity: Identity,
+    /// What it says of itself.
+    pub profile: Profile,
+    /// Bounds and times.
+    pub limits: Limits,
+    /// Raft.
+    pub raft: Raft,
+    /// Raft's own view of itself.
+    pub metrics: WatchReceiverOf<Types, openraft::RaftMetrics<Types>>,
+    /// The newest applied state.
+    pub view: watch::Receiver<View>,
+    /// Connections to other members.
+    pub links: Arc<Links>,
+    /// Ends the node.
+    pub stop: Stop,
+    /// Payloads that may still be taken in, or given to loaders.
+    pub serving: Arc<Semaphore>,
+    /// Payloads that may still be pushed. Apart from `serving`: two nodes that push to each other must not wait for
+    /// each other's places while they hold their own.
+    pub pushing: Arc<Semaphore>,
+    /// Whether the disk is below its reserve, as it was last looked at.
+    pub low_space: AtomicBool,
+    /// Saves that go on or ended lately.
+    pub saves: Arc<Jobs<Saved>>,
+    /// Loads that go on or ended lately.
+    pub loads: Arc<Jobs<Loaded>>,
+    /// One save of a name at a time.
+    pub names: Turns,
+}
+
+impl Core {
+    /// The newest applied state. It may be old.
+    pub fn now(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// This node's id.
+    pub fn me(&self) -> NodeId {
+        self.identity.node
+    }
+
+    /// A node's name, for people.
+    pub fn name_of(&self, node: NodeId) -> String {
+        let view = self.view.borrow();
+        view.state.members.get(&node).map_or_else(|| node.to_string(), |m| m.profile.name.to_string())
+    }
+}
+
+/// Ends the node: by request, or because it must not go on.
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<watch::Sender<Option<Result<(), String>>>>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Arc::new(watch::channel(None).0))
+    }
+}
+
+impl Stop {
+    /// A clean end.
+    pub fn end(&self) {
+        self.set(Ok(()));
+    }
+
+    /// A local fault (a failed durable write, a damaged record): the node must not go on, and is never helped along
+    /// by trying again.
+    pub fn fault(&self, what: impl Into<String>) {
+        let what = what.into();
+        tracing::error!(fault = %what, "local fault: the node stops");
+        self.set(Err(what));
+    }
+
+    /// Whether the node is to end.
+    pub fn is_set(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Waits until the node is to end.
+    pub async fn wait(&self) -> Result<(), String> {
+        let mut stopped = self.0.subscribe();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn set(&self, reason: Result<(), String>) {
+        // The first reason is the one to tell.
+        self.0.send_if_modified(|known| {
+            let first = known.is_none();
+            if first {
+                *known = Some(reason);
+            }
+            first
+        });
+    }
+}

@@ -1,0 +1,168 @@
+//! A load's bytes on their way here: from one source after the other, from the block where the last one stopped.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cairn_client::wire::{self, Pull, PullAnswer, Refusal, RefusalCode, WireError};
+use cairn_store::digest::{BLOCK_BYTES, BlockTable, Digest, Mismatch, block_count};
+use cairn_store::id::CopyId;
+use cairn_store::plan::source::Holder;
+use tokio::io::AsyncReadExt;
+
+use crate::core::Core;
+use crate::env::{PayloadLimits, SegmentWriter, Sink};
+use crate::jobs::Meter;
+use crate::links::{LinkError, Port};
+
+/// Why a source did not give what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// Not reached.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The connection broke on the way.
+    #[error("the transfer broke: {0}")]
+    Wire(#[from] WireError),
+    /// The source says no.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The source said nothing for too long.
+    #[error("the source was silent for too long")]
+    Silent,
+    /// The bytes are not those of the version.
+    #[error("{0}")]
+    Mismatch(#[from] Mismatch),
+    /// This node's own disk failed.
+    #[error("local storage failed: {0}")]
+    Disk(io::Error),
+}
+
+impl PullError {
+    /// Whether the source's copy itself is in doubt.
+    pub fn doubts_copy(&self) -> bool {
+        match self {
+            Self::Mismatch(_) => true,
+            Self::Refused(refusal) => matches!(refusal.code, RefusalCode::Gone | RefusalCode::Corrupt),
+            _ => false,
+        }
+    }
+}
+
+/// A copy that is being loaded: only verified blocks are in it.
+pub struct Draft {
+    /// The copy that it becomes.
+    pub copy: CopyId,
+    size: u64,
+    digest: Digest,
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    writer: Option<Box<dyn SegmentWriter>>,
+    table: Option<Arc<BlockTable>>,
+    verified: u64,
+    mismatch: Option<Mismatch>,
+    fault: Option<io::Error>,
+    meter: Arc<Meter>,
+}
+
+impl Draft {
+    /// Begins one.
+    pub async fn begin(core: &Core, size: u64, digest: Digest, meter: Arc<Meter>) -> io::Result<Self> {
+        let (disk, copy) = (core.env.disk.clone(), core.env.copy_id());
+        let writer = core.env.blocking(move || disk.create(copy, size)).await??;
+        let inner = Inner { writer: Some(writer), table: None, verified: 0, mismatch: None, fault: None, meter };
+        Ok(Self { copy, size, digest, inner: Arc::new(Mutex::new(inner)) })
+    }
+
+    /// Takes what it still lacks from one source. What was verified stays, whatever happens then.
+    ///
+    /// The result comes with the number of bytes that the source gave.
+    pub async fn pull(&self, core: &Core, source: &Holder) -> (u64, Result<(), PullError>) {
+        let before = self.bytes();
+        let result = self.pull_inner(core, source).await;
+        let mut inner = self.lock();
+        let result = match (inner.mismatch.take(), inner.fault.take()) {
+            (_, Some(fault)) => Err(PullError::Disk(fault)),
+            (Some(mismatch), None) => Err(PullError::Mismatch(mismatch)),
+            (None, None) => result,
+        };
+        drop(inner);
+        (self.bytes() - before, result)
+    }
+
+    async fn pull_inner(&self, core: &Core, source: &Holder) -> Result<(), PullError> {
+        let idle = core.limits.idle;
+        let from_block = self.lock().verified;
+        let mut stream = core.links.dial(source.node, Port::Data, None).await?;
+        wire::send(&mut stream, &Pull { copy: source.copy, from_block }).await?;
+        let answer = core.env.timeout(idle, wire::receive(&mut stream)).await;
+        let PullAnswer(answer) = answer.ok_or(PullError::Silent)??;
+        let offer = answer.map_err(PullError::Refused)?;
+        if (offer.size, offer.digest, offer.table) != (self.size, self.digest, block_count(self.size) * 32) {
+            return Err(PullError::Mismatch(Mismatch::Table));
+        }
+        let mut table = vec![0; usize::try_from(offer.table).unwrap_or(0)];
+        let read = core.env.timeout(idle, stream.read_exact(&mut table)).await;
+        read.ok_or(PullError::Silent)?.map_err(WireError::Io)?;
+        // Checked against the digest that the cluster agreed on, not against the source's word.
+        let table = BlockTable::checked(self.size, &table, self.digest)?;
+        self.lock().table = Some(Arc::new(table));
+        let left = self.size.saturating_sub(self.bytes());
+        let sink = Box::new(DraftSink(self.inner.clone()));
+        let received = stream.receive_payload(&core.env, left, sink, PayloadLimits { idle }).await;
+        received.map_err(WireError::Io)?;
+        Ok(())
+    }
+
+    /// Makes the bytes durable, and tells their table.
+    pub async fn sync(&self, core: &Core) -> io::Result<Arc<BlockTable>> {
+        let (writer, table) = {
+            let mut inner = self.lock();
+            (inner.writer.take(), inner.table.clone())
+        };
+        let writer = writer.ok_or_else(|| io::Error::other("the copy was synced before"))?;
+        core.env.blocking(move || writer.sync()).await??;
+        table.ok_or_else(|| io::Error::other("the copy has no table"))
+    }
+
+    /// Gives it up.
+    pub async fn discard(self, core: &Core) {
+        let (disk, copy) = (core.env.disk.clone(), self.copy);
+        drop(self);
+        // A half that stays is removed at the next start.
+        let _ = core.env.blocking(move || disk.discard(copy)).await;
+    }
+
+    fn bytes(&self) -> u64 {
+        self.lock().verified.saturating_mul(BLOCK_BYTES as u64).min(self.size)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct DraftSink(Arc<Mutex<Inner>>);
+
+impl Sink for DraftSink {
+    fn block(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { writer, table, verified, mismatch, fault, meter } = &mut *inner;
+        let (Some(writer), Some(table)) = (writer, table) else {
+            return Err(io::Error::other("the copy is closed"));
+        };
+        if let Err(e) = table.verify(*verified, bytes) {
+            *mismatch = Some(e);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, e));
+        }
+        if let Err(e) = writer.append(bytes) {
+            let told = io::Error::new(e.kind(), "the disk failed");
+            *fault = Some(e);
+            return Err(told);
+        }
+        *verified += 1;
+        meter.add(bytes.len() as u64);
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! A save's bytes on their way to one new holder.
+
+use std::io;
+use std::sync::Arc;
+
+use cairn_client::wire::{self, Push, PushAnswer, PushDone, Refusal, Sealed, WireError};
+use cairn_store::digest::BlockTable;
+use cairn_store::id::NodeId;
+use cairn_store::segment::Receipt;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+
+use crate::core::Core;
+use crate::env::{PayloadLimits, Progress, ReadAt};
+use crate::links::{LinkError, Port};
+
+/// Why a target did not become a holder. Another one may.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// Not reached.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The connection broke on the way.
+    #[error("the transfer broke: {0}")]
+    Wire(#[from] WireError),
+    /// The connection broke on the way.
+    #[error("the transfer broke: {0}")]
+    Io(#[from] io::Error),
+    /// The target says no.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The target said nothing for too long.
+    #[error("the target was silent for too long")]
+    Silent,
+    /// The source could not be read, or changed: no target will do.
+    #[error("the source could not be read")]
+    Source,
+}
+
+/// A table that is being computed: `None` until it is ready, then the table or why there is none.
+pub type TableWatch = watch::Receiver<Option<Result<Arc<BlockTable>, String>>>;
+
+/// Sends `source` to `target` and waits for its receipt.
+pub async fn push(
+    core: &Core,
+    target: NodeId,
+    push: Push,
+    source: Arc<dyn ReadAt>,
+    mut table: TableWatch,
+    progress: Progress,
+) -> Result<Receipt, PushError> {
+    let limits = PayloadLimits { idle: core.limits.idle };
+    let wait = |work| core.env.timeout(core.limits.idle, work);
+    let copy = push.copy;
+
+    let _place = core.pushing.acquire().await.map_err(|_| PushError::Silent)?;
+    let mut stream = core.links.dial(target, Port::Data, None).await?;
+    wire::send(&mut stream, &push).await?;
+    let PushAnswer(answer) = wait(wire::receive(&mut stream)).await.ok_or(PushError::Silent)??;
+    answer.map_err(PushError::Refused)?;
+    stream = stream.send_payload(&core.env, source, 0, limits, progress).await?;
+
+    let table = match table.wait_for(Option::is_some).await {
+        Ok(ready) => match ready.as_ref() {
+            Some(Ok(table)) => table.clone(),
+            _ => return Err(PushError::Source),
+        },
+        Err(_) => return Err(PushError::Source),
+    };
+    let sealed = Sealed { digest: table.digest(), table: table.as_bytes().len() as u64 };
+    wire::send(&mut stream, &sealed).await?;
+    stream.write_all(table.as_bytes()).await?;
+    stream.flush().await?;
+    // The holder fsyncs now; it may take as long as its disk takes, within bounds.
+    let patience = core.limits.idle * FSYNC_PATIENCE;
+    let done = core.env.timeout(patience, wire::receive(&mut stream)).await;
+    let PushDone(done) = done.ok_or(PushError::Silent)??;
+    let receipt = done.map_err(PushError::Refused)?;
+    if receipt.copy != copy || receipt.node != target {
+        return Err(PushError::Wire(WireError::Body("the receipt is for another copy".into())));
+    }
+    Ok(receipt)
+}
+
+/// How many idle times a holder may take to make a copy durable.
+const FSYNC_PATIENCE: u32 = 8;

@@ -1,0 +1,52 @@
+//! Giving a copy to a loader. Its bytes are verified there, block by block.
+
+use std::io;
+use std::sync::Arc;
+
+use cairn_client::wire::{self, Offer, Pull, PullAnswer, RefusalCode, WireError};
+use cairn_store::digest::{BLOCK_BYTES, block_count};
+use tokio::io::AsyncWriteExt;
+
+use super::refusal;
+use crate::core::Core;
+use crate::env::{PayloadLimits, ReadAt, Stream};
+
+/// Answers one pull.
+pub async fn serve(core: &Arc<Core>, mut stream: Box<dyn Stream>, pull: Pull) -> Result<Box<dyn Stream>, WireError> {
+    let Some(_place) = core.place_to_serve().await else {
+        let busy = refusal(RefusalCode::Busy, "this node has as many transfers as it takes");
+        wire::send(&mut stream, &PullAnswer(Err(busy))).await?;
+        return Ok(stream);
+    };
+    let disk = core.env.disk.clone();
+    // Opened once and held: a copy that is unlinked meanwhile is sent to its end (R13).
+    let opened =
+        core.env.blocking(move || disk.read_toc(pull.copy).and_then(|toc| Ok((toc, disk.open(pull.copy)?)))).await?;
+    let (toc, source) = match opened {
+        Ok((toc, source)) => (toc, Arc::<dyn ReadAt>::from(source)),
+        Err(e) => {
+            core.suspect(pull.copy);
+            let (code, message) = match e.kind() {
+                io::ErrorKind::NotFound => (RefusalCode::Gone, "this node has no such copy".to_owned()),
+                _ => (RefusalCode::Corrupt, format!("the copy cannot be read: {e}")),
+            };
+            wire::send(&mut stream, &PullAnswer(Err(refusal(code, message)))).await?;
+            return Ok(stream);
+        }
+    };
+    let size = toc.table.size();
+    if source.size() != size || pull.from_block > block_count(size) {
+        core.suspect(pull.copy);
+        let refused = refusal(RefusalCode::Corrupt, "the copy has another size than it should");
+        wire::send(&mut stream, &PullAnswer(Err(refused))).await?;
+        return Ok(stream);
+    }
+    let table = toc.table.as_bytes();
+    let offer = Offer { size, digest: toc.digest, table: table.len() as u64 };
+    wire::send(&mut stream, &PullAnswer(Ok(offer))).await?;
+    stream.write_all(table).await?;
+    stream.flush().await?;
+    let offset = pull.from_block.saturating_mul(BLOCK_BYTES as u64).min(size);
+    let limits = PayloadLimits { idle: core.limits.idle };
+    Ok(stream.send_payload(&core.env, source, offset, limits, Arc::new(|_| ())).await?)
+}

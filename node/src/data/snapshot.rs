@@ -1,0 +1,97 @@
+//! The replicated state on its way to a member that is far behind: frames of bounded size, each with a checksum.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bincode::Options;
+use cairn_client::wire::{self, Kind, WireError};
+use cairn_store::meta::snapshot::Loader;
+use cairn_store::record::bincode_options;
+use openraft::raft::SnapshotResponse;
+use openraft::type_config::alias::SnapshotMetaOf;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::core::Core;
+use crate::env::{Env, Stream};
+use crate::raft::machine::Snapshot;
+use crate::raft::types::{Types, Vote};
+
+/// How many bytes of records go into one frame.
+const PIECE_BYTES: usize = 512 << 10;
+
+/// What comes before the records.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    vote: Vote,
+    meta: SnapshotMetaOf<Types>,
+}
+
+/// Sends a snapshot and waits until it is installed. Each frame has `limit` to go through.
+pub async fn send(
+    env: &Env,
+    mut stream: Box<dyn Stream>,
+    vote: Vote,
+    snapshot: Snapshot,
+    limit: Duration,
+) -> Result<SnapshotResponse<Types>, String> {
+    let late = || "the member was silent for too long".to_owned();
+    let text = |e: WireError| e.to_string();
+    let head = encode(&Head { vote, meta: snapshot.meta })?;
+    wire::send_bytes(&mut stream, Kind::Snapshot, &head).await.map_err(text)?;
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    for record in snapshot.snapshot.records() {
+        let record = record.map_err(|e| e.to_string())?;
+        for part in record.chunks(PIECE_BYTES) {
+            if piece.len() + part.len() > PIECE_BYTES {
+                let sent = wire::send_bytes(&mut stream, Kind::SnapshotPiece, &piece);
+                env.timeout(limit, sent).await.ok_or_else(late)?.map_err(text)?;
+                piece.clear();
+            }
+            piece.extend_from_slice(part);
+        }
+    }
+    wire::send_bytes(&mut stream, Kind::SnapshotPiece, &piece).await.map_err(text)?;
+    // An empty piece ends the stream.
+    wire::send_bytes(&mut stream, Kind::SnapshotPiece, &[]).await.map_err(text)?;
+    let (kind, body) = env.timeout(limit, wire::receive_bytes(&mut stream)).await.ok_or_else(late)?.map_err(text)?;
+    if kind != Kind::SnapshotDone as u16 {
+        return Err("the member answered with another frame".into());
+    }
+    decode::<Result<SnapshotResponse<Types>, String>>(&body)?
+}
+
+/// Receives a snapshot whose first frame has come, and installs it.
+pub async fn receive(
+    core: &Arc<Core>,
+    mut stream: Box<dyn Stream>,
+    head: &[u8],
+) -> Result<Box<dyn Stream>, WireError> {
+    let head: Head = decode(head).map_err(WireError::Body)?;
+    let mut loader = Loader::default();
+    loop {
+        let piece = core.env.timeout(core.limits.idle, wire::receive_bytes(&mut stream)).await;
+        let (kind, piece) = piece.ok_or_else(|| WireError::Io(std::io::ErrorKind::TimedOut.into()))??;
+        if kind != Kind::SnapshotPiece as u16 {
+            return Err(WireError::Kind { found: kind, wanted: Kind::SnapshotPiece as u16 });
+        }
+        if piece.is_empty() {
+            break;
+        }
+        loader.add(&piece).map_err(|e| WireError::Body(e.to_string()))?;
+    }
+    let state = loader.finish().map_err(|e| WireError::Body(e.to_string()))?;
+    let snapshot = Snapshot { meta: head.meta, snapshot: state };
+    let installed = core.raft.install_full_snapshot(head.vote, snapshot).await.map_err(|e| e.to_string());
+    let body = encode(&installed).map_err(WireError::Body)?;
+    wire::send_bytes(&mut stream, Kind::SnapshotDone, &body).await?;
+    Ok(stream)
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
+    bincode_options().serialize(value).map_err(|e| e.to_string())
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    bincode_options().deserialize(bytes).map_err(|e| e.to_string())
+}

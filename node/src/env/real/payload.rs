@@ -1,0 +1,93 @@
+//! Payloads on blocking threads: `sendfile` out, one block-sized buffer in.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use cairn_store::digest::BLOCK_BYTES;
+
+use crate::env::{Progress, ReadAt, Sink};
+
+/// A socket outside tokio.
+pub(super) enum Blocking {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsFd for Blocking {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Blocking {
+    fn read_exact(&self, buffer: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => (&*stream).read_exact(buffer),
+            Self::Unix(stream) => (&*stream).read_exact(buffer),
+        }
+    }
+
+    fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => (&*stream).write_all(bytes),
+            Self::Unix(stream) => (&*stream).write_all(bytes),
+        }
+    }
+}
+
+/// Sends `source` from `offset` to the size that it had when it was opened.
+pub(super) fn send(socket: &Blocking, source: &dyn ReadAt, offset: u64, progress: &Progress) -> io::Result<()> {
+    let end = source.size();
+    let mut at = offset;
+    match source.file() {
+        Some(file) => {
+            while at < end {
+                let count = usize::try_from(end - at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
+                let sent = match rustix::fs::sendfile(socket, file, Some(&mut at), count) {
+                    Ok(sent) => sent,
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+                    Err(e) => return Err(e.into()),
+                };
+                if sent == 0 {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter"));
+                }
+                progress(sent as u64);
+            }
+        }
+        None => {
+            let mut buffer = vec![0; BLOCK_BYTES];
+            while at < end {
+                let count = usize::try_from(end - at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
+                let block = buffer.get_mut(..count).unwrap_or_default();
+                source.read_exact_at(block, at)?;
+                socket.write_all(block)?;
+                at += count as u64;
+                progress(count as u64);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Receives `length` bytes, a block at a time.
+pub(super) fn receive(socket: &Blocking, length: u64, sink: &mut dyn Sink) -> io::Result<()> {
+    let mut buffer = vec![0; BLOCK_BYTES.min(usize::try_from(length).unwrap_or(BLOCK_BYTES))];
+    let mut left = length;
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK_BYTES);
+        let block = buffer.get_mut(..count).unwrap_or_default();
+        socket.read_exact(block).map_err(|e| match e.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => e,
+        })?;
+        sink.block(block)?;
+        left -= count as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Work that outlives the call that began it: a call joins it by the request id, and answers within a bound.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cairn_client::api::{Code, Error, POLL, Progress};
+use cairn_store::id::RequestId;
+use tokio::sync::watch;
+
+use crate::env::Env;
+
+/// The most jobs at once; more are refused.
+const RUNNING_MAX: usize = 4096;
+/// The most ended jobs whose results are kept, for calls that come again.
+const ENDED_MAX: usize = 1024;
+
+/// How far a job is. Written by the job, read by calls.
+#[derive(Debug, Default)]
+pub struct Meter {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Meter {
+    /// So many more bytes went through.
+    pub fn add(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes are to go through.
+    pub fn expect(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// Bytes that went through.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+/// Jobs of one kind.
+pub struct Jobs<T> {
+    known: Mutex<Known<T>>,
+}
+
+struct Known<T> {
+    jobs: BTreeMap<RequestId, Job<T>>,
+    ended: VecDeque<RequestId>,
+}
+
+struct Job<T> {
+    /// What was asked, in short: the same id with another request is refused.
+    fingerprint: String,
+    meter: Arc<Meter>,
+    result: watch::Receiver<Option<Result<T, Error>>>,
+}
+
+impl<T> Default for Jobs<T> {
+    fn default() -> Self {
+        Self { known: Mutex::new(Known { jobs: BTreeMap::new(), ended: VecDeque::new() }) }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Jobs<T> {
+    /// Begins the job, or joins the one with this id, and waits for its result for at most [`POLL`].
+    ///
+    /// `ended` is called with the id when the job is over; it keeps the result for later calls.
+    pub async fn run<F>(
+        self: &Arc<Self>,
+        env: &Env,
+        id: RequestId,
+        fingerprint: String,
+        begin: impl FnOnce(Arc<Meter>) -> F,
+    ) -> Result<Progress<T>, Error>
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let (meter, mut result) = self.join_or_begin(env, id, fingerprint, begin)?;
+        let waited = env.timeout(POLL, result.wait_for(Option::is_some)).await;
+        match waited {
+            None => Ok(Progress::Running { done: meter.done(), total: meter.total.load(Ordering::Relaxed) }),
+            Some(Ok(ended)) => match ended.clone() {
+                Some(result) => result.map(Progress::Done),
+                None => Err(Error::unavailable("the work has no result").unknown()),
+            },
+            Some(Err(_)) => Err(Error::unavailable("the node is stopping").unknown()),
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "named only here")]
+    fn join_or_begin<F>(
+        self: &Arc<Self>,
+        env: &Env,
+        id: RequestId,
+        fingerprint: String,
+        begin: impl FnOnce(Arc<Meter>) -> F,
+    ) -> Result<(Arc<Meter>, watch::Receiver<Option<Result<T, Error>>>), Error>
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let mut known = self.lock();
+        if let Some(job) = known.jobs.get(&id) {
+            if job.fingerprint != fingerprint {
+                return Err(Error::new(Code::Conflict, "this request id was used for another request")
+                    .hint("use a new --request-id"));
+            }
+            return Ok((job.meter.clone(), job.result.clone()));
+        }
+        if known.jobs.len() - known.ended.len() >= RUNNING_MAX {
+            return Err(Error::unavailable("this node has as much to do as it may").hint("try again later"));
+        }
+        let (tell, result) = watch::channel(None);
+        let meter = Arc::new(Meter::default());
+        known.jobs.insert(id, Job { fingerprint, meter: meter.clone(), result: result.clone() });
+        drop(known);
+        let (work, jobs) = (begin(meter.clone()), self.clone());
+        env.spawn(async move {
+            let ended = work.await;
+            let retry = ended.as_ref().is_err_and(|e| e.retryable);
+            tell.send_replace(Some(ended));
+            jobs.end(id, retry);
+        });
+        Ok((meter, result))
+    }
+
+    /// Keeps the result for a while; a failure that may pass is forgotten, so that the same request can try again.
+    fn end(&self, id: RequestId, retry: bool) {
+        let mut known = self.lock();
+        if retry {
+            known.jobs.remove(&id);
+            return;
+        }
+        known.ended.push_back(id);
+        if known.ended.len() > ENDED_MAX
+            && let Some(oldest) = known.ended.pop_front()
+        {
+            known.jobs.remove(&oldest);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known<T>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

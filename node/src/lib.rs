@@ -1,0 +1,34 @@
+//! One node of a Cairn cluster.
+//!
+//! ```text
+//! application ──spool──► service::save ──plan::place──► raft (Register)
+//!                            │                            ▲
+//!                            ├──data::push──► data::receive ──disk──► receipt
+//!                            └──plan::enough──► raft (Commit) ──► reply
+//!
+//! application ◄──file── service::load ◄──data::pull── data::serve (best source first, block by block)
+//! ```
+//!
+//! - [`node`]: assembly; [`config`] and [`identity`]: what a node is told, and what it is;
+//! - [`env`]: the seams: clock, randomness, ids, tasks, network, disk, catalogue. The simulation replaces them;
+//! - [`core`]: what every part of a running node shares;
+//! - [`listen`], [`admit`]: the ports' front door; [`links`]: connections to other members;
+//! - [`raft`]: agreement; [`data`]: bytes; [`service`]: requests; [`work`]: loops that carry out plans;
+//! - [`jobs`], [`turns`]: work that outlives its call; one at a time for each name;
+//! - [`catalogue`]: what lies on this node.
+
+pub mod admit;
+pub mod catalogue;
+pub mod config;
+pub mod core;
+pub mod data;
+pub mod env;
+pub mod identity;
+pub mod jobs;
+pub mod links;
+pub mod listen;
+pub mod node;
+pub mod raft;
+pub mod service;
+pub mod turns;
+pub mod work;

@@ -1,0 +1,242 @@
+//! Assembly: a node out of its parts.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use cairn_store::meta::Command;
+use cairn_store::node::Profile;
+use openraft::async_runtime::WatchReceiver;
+use openraft::storage::RaftLogStorage;
+use openraft::{Config, SnapshotPolicy};
+use tokio::sync::Semaphore;
+
+use crate::catalogue::Held;
+use crate::core::{Core, Limits, Stop};
+use crate::env::{Env, Listener, seeded};
+use crate::identity::Identity;
+use crate::jobs::Jobs;
+use crate::links::Links;
+use crate::listen::{Purpose, listen};
+use crate::raft::machine::Machine;
+use crate::raft::network::Network;
+use crate::raft::types::Peer;
+use crate::raft::{Raft, Types};
+use crate::service::Service;
+use crate::turns::Turns;
+use crate::work;
+
+/// What a node is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What it says of itself; its addresses are those that others use.
+    pub profile: Profile,
+    /// Where its service listens: `HOST:PORT`, `unix:PATH`; one of them at least.
+    pub rpc: Vec<String>,
+    /// Where its data plane listens.
+    pub data: String,
+    /// Bounds and times.
+    pub limits: Limits,
+    /// Raft's times.
+    pub raft: RaftTimes,
+}
+
+/// Raft's times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaftTimes {
+    /// How often the leader is heard.
+    pub heartbeat: Duration,
+    /// After this silence at the soonest a follower stands for election.
+    pub election_min: Duration,
+    /// After this silence at the latest.
+    pub election_max: Duration,
+    /// A snapshot after so many entries.
+    pub snapshot_every: u64,
+}
+
+impl Default for RaftTimes {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(600),
+            election_max: Duration::from_millis(1200),
+            snapshot_every: 20_000,
+        }
+    }
+}
+
+/// Entries that stay in the log behind a snapshot, for members that are a little behind.
+const LOG_KEPT: u64 = 2_000;
+/// How long a snapshot's frame, or its installation, may take.
+const SNAPSHOT_MS: u64 = 60_000;
+/// The most entries in one message.
+const APPEND_MAX: u64 = 256;
+/// How long a clean end waits for Raft.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running node.
+pub struct Node {
+    /// What its parts share.
+    pub core: Arc<Core>,
+}
+
+impl Node {
+    /// Starts a node: tidies its disk, opens its state, listens, and lets its loops go.
+    ///
+    /// # Errors
+    /// A disk, a log or a snapshot that cannot be used; an address that cannot be listened on.
+    pub async fn start(
+        settings: Settings,
+        identity: Identity,
+        env: Env,
+        log: impl RaftLogStorage<Types>,
+    ) -> io::Result<Self> {
+        let seed = env.rng.next();
+        seeded(seed, Self::assemble(settings, identity, env, log)).await
+    }
+
+    async fn assemble(
+        settings: Settings,
+        identity: Identity,
+        env: Env,
+        log: impl RaftLogStorage<Types>,
+    ) -> io::Result<Self> {
+        // First the ports: an address in use must not cost a scan.
+        let mut fronts: Vec<Box<dyn Listener>> = Vec::new();
+        for address in &settings.rpc {
+            fronts.push(bind(&env, address).await?);
+        }
+        let data = bind(&env, &settings.data).await?;
+        tidy(&env).await?;
+
+        let machine = Machine::open(env.clone())?;
+        let view = machine.watch();
+        let links = Links::new(env.clone(), identity.clone(), settings.limits.handshake, view.clone());
+        let network = Network { env: env.clone(), links: links.clone(), me: identity.node };
+        let config = Arc::new(config(&identity, settings.raft)?);
+        let raft = Raft::new(identity.node.0, config, network, log, machine).await.map_err(io::Error::other)?;
+        let limits = settings.limits;
+        let core = Arc::new(Core {
+            env,
+            identity,
+            profile: settings.profile,
+            limits,
+            metrics: raft.metrics(),
+            raft,
+            view,
+            links,
+            stop: Stop::default(),
+            serving: Arc::new(Semaphore::new(limits.transfers)),
+            pushing: Arc::new(Semaphore::new(limits.transfers)),
+            low_space: AtomicBool::new(false),
+            saves: Arc::new(Jobs::default()),
+            loads: Arc::new(Jobs::default()),
+            names: Turns::default(),
+        });
+        for front in fronts {
+            let purpose = Purpose::Service(Service { core: core.clone() });
+            core.env.spawn(listen(core.clone(), front, purpose));
+        }
+        core.env.spawn(listen(core.clone(), data, Purpose::Data));
+        core.env.spawn(watch_raft(core.clone()));
+        core.env.spawn(found(core.clone()));
+        core.env.spawn(work::lead::lead(core.clone()));
+        core.env.spawn(work::space::watch_space(core.clone()));
+        core.env.spawn(work::collect::collect(core.clone()));
+        core.env.spawn(work::describe::describe(core.clone()));
+        Ok(Self { core })
+    }
+
+    /// Runs until it is asked to end, or must not go on.
+    ///
+    /// # Errors
+    /// What happened, if it must not go on.
+    pub async fn run(&self) -> Result<(), String> {
+        let reason = self.core.stop.wait().await;
+        let core = &self.core;
+        let _ = core.env.timeout(SHUTDOWN_PATIENCE, core.raft.shutdown()).await;
+        let catalogue = core.env.catalogue.clone();
+        let _ = core.env.blocking(move || catalogue.flush()).await;
+        reason
+    }
+}
+
+async fn bind(env: &Env, address: &str) -> io::Result<Box<dyn Listener>> {
+    env.net.listen(address).await.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
+}
+
+/// Removes halves, and makes the catalogue agree with the files.
+async fn tidy(env: &Env) -> io::Result<()> {
+    let (disk, catalogue) = (env.disk.clone(), env.catalogue.clone());
+    env.blocking(move || {
+        let found: Vec<Held> = disk.scan()?.iter().map(Held::from).collect();
+        catalogue.replace(&found)
+    })
+    .await?
+}
+
+fn config(identity: &Identity, times: RaftTimes) -> io::Result<Config> {
+    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    Config {
+        cluster_name: identity.cluster.to_string(),
+        heartbeat_interval: millis(times.heartbeat),
+        election_timeout_min: millis(times.election_min),
+        election_timeout_max: millis(times.election_max),
+        install_snapshot_timeout: SNAPSHOT_MS,
+        max_payload_entries: APPEND_MAX,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(times.snapshot_every),
+        max_in_snapshot_log_to_keep: LOG_KEPT,
+        enable_pre_vote: Some(true),
+        ..Config::default()
+    }
+    .validate()
+    .map_err(io::Error::other)
+}
+
+/// Ends the node when Raft cannot go on.
+async fn watch_raft(core: Arc<Core>) {
+    let mut metrics = core.metrics.clone();
+    loop {
+        let fatal = metrics.borrow_watched().running_state.clone().err();
+        if let Some(fatal) = fatal {
+            if !core.stop.is_set() {
+                core.stop.fault(format!("raft cannot go on: {fatal}"));
+            }
+            return;
+        }
+        if metrics.changed().await.is_err() {
+            if !core.stop.is_set() {
+                core.stop.fault("raft has ended");
+            }
+            return;
+        }
+    }
+}
+
+/// The founder's first steps. Each may be taken again after a crash.
+async fn found(core: Arc<Core>) {
+    if !core.identity.founder {
+        return;
+    }
+    if matches!(core.raft.is_initialized().await, Ok(false)) {
+        let (rpc, data) = (core.profile.rpc.clone(), core.profile.data.clone());
+        let me = Peer { rpc, data, incarnation: Some(core.identity.incarnation) };
+        let first = BTreeMap::from([(core.me().0, me)]);
+        if let Err(e) = core.raft.initialize(first).await {
+            core.stop.fault(format!("the cluster could not be founded: {e}"));
+            return;
+        }
+    }
+    while !core.stop.is_set() && core.now().state.cluster.is_none() {
+        let command = Command::Found {
+            cluster: core.identity.cluster,
+            incarnation: core.identity.incarnation,
+            profile: core.profile.clone(),
+        };
+        if let Err(e) = core.propose(command, core.env.clock.now() + core.limits.idle).await {
+            tracing::warn!(error = %e, "the cluster is not founded yet");
+        }
+    }
+}

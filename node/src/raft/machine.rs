@@ -1,0 +1,241 @@
+//! The state machine as Raft drives it: applies, makes snapshots, and shows everybody the newest state.
+//!
+//! The truth is snapshot + log (R11). The applied state lives in memory; a snapshot is a clone of it, written to
+//! disk by a thread while entries go on being applied. Raft purges its log only to a snapshot that is durable.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_store::meta::State;
+use cairn_store::meta::apply::Position;
+use cairn_store::record;
+use cairn_store::time::LogTime;
+use futures::{Stream, TryStreamExt};
+use openraft::entry::RaftEntry;
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, watch};
+
+use super::types::{AppReply, LogId, Types};
+use crate::env::Env;
+
+/// The first record of a snapshot file: where in the log it stands.
+pub const PLACE_KIND: record::Kind = record::Kind { tag: *b"RAFT", version: 1 };
+
+/// A snapshot of the replicated state.
+pub type Snapshot = SnapshotOf<Types, State>;
+
+/// The newest applied state, and where it stands. A clone is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The state.
+    pub state: State,
+    /// The last applied entry.
+    pub applied: Option<LogId>,
+    /// The last applied membership.
+    pub membership: StoredMembershipOf<Types>,
+    /// The term of the newest stamp that counted, and when it was applied here.
+    stamped: Option<(u64, Duration)>,
+}
+
+impl View {
+    /// What a leader of `term` stamps on its entries at `now` (R4): the log time after its own first entry of the
+    /// term, plus the time since it applied its newest stamp. Before that entry the clock stands still.
+    pub fn clock(&self, term: u64, now: Duration) -> LogTime {
+        match self.stamped {
+            Some((stamped, at)) if stamped == term => self.state.time.after(now.saturating_sub(at)),
+            _ => self.state.time,
+        }
+    }
+
+    /// Whether a stamp of `term` was applied, so that the clock of that leader runs.
+    pub fn stamped_in(&self, term: u64) -> bool {
+        self.stamped.is_some_and(|(stamped, _)| stamped == term)
+    }
+}
+
+/// Where in the log a snapshot stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Place {
+    applied: Option<LogId>,
+    membership: StoredMembershipOf<Types>,
+}
+
+/// The state machine of one node.
+pub struct Machine {
+    env: Env,
+    view: View,
+    shown: watch::Sender<View>,
+    saved: Saved,
+}
+
+/// The newest durable snapshot. Held while one is written, so that an older never replaces a newer one.
+type Saved = Arc<Mutex<Option<Snapshot>>>;
+
+impl Machine {
+    /// The state as the newest durable snapshot has it; empty without one.
+    ///
+    /// # Errors
+    /// A snapshot that cannot be read or is damaged. Nothing is touched.
+    pub fn open(env: Env) -> io::Result<Self> {
+        let mut view = View::default();
+        let mut saved = None;
+        if let Some(mut source) = env.disk.read_snapshot()? {
+            let place = read_place(&mut source)?;
+            let state = State::read(&mut source).map_err(damaged)?;
+            view = View { state, applied: place.applied, membership: place.membership, stamped: None };
+            saved = Some(snapshot_of(&view));
+        }
+        let (shown, _) = watch::channel(view.clone());
+        Ok(Self { env, view, shown, saved: Arc::new(Mutex::new(saved)) })
+    }
+
+    /// The newest state, and news of it.
+    pub fn watch(&self) -> watch::Receiver<View> {
+        self.shown.subscribe()
+    }
+
+    fn show(&self) {
+        self.shown.send_replace(self.view.clone());
+    }
+}
+
+/// Turns any error of decoding into one that stops the node.
+fn damaged(error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the metadata snapshot cannot be used: {error}"))
+}
+
+fn read_place(source: &mut dyn io::Read) -> io::Result<Place> {
+    let mut bytes = vec![0; record::HEADER_BYTES];
+    source.read_exact(&mut bytes)?;
+    let header = bytes.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
+    let length = record::body_len(PLACE_KIND, header).map_err(damaged)?;
+    bytes.resize(record::HEADER_BYTES + length, 0);
+    source.read_exact(bytes.get_mut(record::HEADER_BYTES..).unwrap_or_default())?;
+    Ok(record::decode(PLACE_KIND, &bytes).map_err(damaged)?.0)
+}
+
+fn snapshot_of(view: &View) -> Snapshot {
+    let meta = SnapshotMetaOf::<Types> { last_log_id: view.applied, last_membership: view.membership.clone() };
+    Snapshot { meta, snapshot: view.state.clone() }
+}
+
+/// Makes a snapshot the durable one, unless a newer one is.
+async fn save(env: &Env, saved: &Saved, snapshot: &Snapshot) -> io::Result<()> {
+    let mut saved = saved.lock().await;
+    if saved.as_ref().is_some_and(|known| known.meta.last_log_id >= snapshot.meta.last_log_id) {
+        return Ok(());
+    }
+    write(env, snapshot).await?;
+    *saved = Some(snapshot.clone());
+    Ok(())
+}
+
+/// Writes a snapshot durably, on a thread.
+async fn write(env: &Env, snapshot: &Snapshot) -> io::Result<()> {
+    let place = Place { applied: snapshot.meta.last_log_id, membership: snapshot.meta.last_membership.clone() };
+    let (disk, state) = (env.disk.clone(), snapshot.snapshot.clone());
+    env.blocking(move || {
+        let mut failed = None;
+        let first = std::iter::once(record::encode(PLACE_KIND, &place));
+        let mut records = first.chain(state.records()).map_while(|record| match record {
+            Ok(bytes) => Some(bytes),
+            Err(e) => {
+                failed = Some(damaged(e));
+                None
+            }
+        });
+        let written = disk.write_snapshot(&mut records);
+        drop(records);
+        failed.map_or(written, Err)
+    })
+    .await?
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = State;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembershipOf<Types>)> {
+        Ok((self.view.applied, self.view.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut answers = Vec::new();
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let id = entry.log_id();
+            let at = Position { term: id.committed_leader_id().term, index: id.index() };
+            let reply = match entry.payload {
+                EntryPayload::Normal(app) => {
+                    let reply = self.view.state.apply(at, &app.0);
+                    if app.0.stamp.term == at.term {
+                        self.view.stamped = Some((at.term, self.env.clock.now()));
+                    }
+                    Some(reply)
+                }
+                EntryPayload::Membership(membership) => {
+                    self.view.state.skip(at);
+                    self.view.membership = StoredMembershipOf::<Types>::new(Some(id), membership);
+                    None
+                }
+                EntryPayload::Blank => {
+                    self.view.state.skip(at);
+                    None
+                }
+            };
+            self.view.applied = Some(id);
+            if let Some(responder) = responder {
+                answers.push((responder, reply));
+            }
+        }
+        // Shown before answered: whoever got an answer reads its effect here.
+        self.show();
+        for (responder, reply) in answers {
+            responder.send(AppReply(reply));
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { env: self.env.clone(), saved: self.saved.clone(), snapshot: snapshot_of(&self.view) }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, snapshot: State) -> io::Result<()> {
+        let snapshot = Snapshot { meta: meta.clone(), snapshot };
+        save(&self.env, &self.saved, &snapshot).await?;
+        self.view = View {
+            state: snapshot.snapshot.clone(),
+            applied: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+            stamped: None,
+        };
+        self.show();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        Ok(self.saved.lock().await.clone())
+    }
+}
+
+/// Writes one snapshot while entries go on being applied.
+pub struct Builder {
+    env: Env,
+    saved: Saved,
+    snapshot: Snapshot,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = State;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        save(&self.env, &self.saved, &self.snapshot).await?;
+        Ok(self.snapshot.clone())
+    }
+}

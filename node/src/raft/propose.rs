@@ -1,0 +1,184 @@
+//! Commands on their way to the leader, and linearizable reads.
+//!
+//! Both may be asked of any node, find the leader, and try again until their time is over: after an election a
+//! leader answers "nobody leads" until a quorum acknowledged it. A command may be sent twice; the state machine makes
+//! that harmless (R6).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cairn_client::api::{Code, Error};
+use cairn_store::id::NodeId;
+use cairn_store::meta::{Command, Entry, Reply, Stamp};
+use openraft::async_runtime::WatchReceiver;
+use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::type_config::alias::{InstantOf, SerdeInstantOf};
+use openraft::{Instant, ReadPolicy};
+
+use super::rpc::NotNow;
+use super::types::{AppEntry, LogId};
+use super::{Types, View};
+use crate::core::Core;
+use crate::links::AskError;
+
+/// The pause before trying again; the nodes that ask draw within it.
+const PAUSE: Duration = Duration::from_millis(60);
+/// How long one try may take before another leader is looked for.
+const TRY_MAX: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// Has the cluster apply a command, until `deadline` (of the env's clock).
+    ///
+    /// # Errors
+    /// Unavailable, with the outcome unknown if it may have been appended.
+    pub async fn propose(&self, command: Command, deadline: Duration) -> Result<Reply, Error> {
+        let mut unsure = false;
+        loop {
+            let left = deadline.saturating_sub(self.env.clock.now());
+            let Some(leader) = self.leader() else {
+                self.pause_or_give_up(deadline, "no leader is known", unsure).await?;
+                continue;
+            };
+            let why = match self.propose_at(leader, command.clone(), left.min(TRY_MAX)).await {
+                Ok(reply) => return Ok(reply),
+                Err(NotNow::Full) => {
+                    let error =
+                        Error::new(Code::Unavailable, "the leader's disk is nearly full: it takes no new entries");
+                    return Err(error.hint("free space on the leader, or remove segments with `cairn rm`"));
+                }
+                Err(NotNow::NotLeader(_)) => "the leader is changing",
+                Err(NotNow::Unsure) => {
+                    unsure = true;
+                    "no quorum answered in time"
+                }
+            };
+            self.pause_or_give_up(deadline, why, unsure).await?;
+        }
+    }
+
+    /// Everything that was committed before this call, applied here.
+    pub async fn read(&self, deadline: Duration) -> Result<View, Error> {
+        loop {
+            let left = deadline.saturating_sub(self.env.clock.now());
+            let index = match self.leader() {
+                Some(leader) => self.read_index_at(leader, left.min(TRY_MAX)).await,
+                None => Err(NotNow::NotLeader(None)),
+            };
+            if let Ok(index) = index {
+                let mut view = self.view.clone();
+                let applied = view.wait_for(|view| view.applied >= index);
+                let left = deadline.saturating_sub(self.env.clock.now());
+                if let Some(Ok(view)) = self.env.timeout(left, applied).await {
+                    return Ok(view.clone());
+                }
+            }
+            self.pause_or_give_up(deadline, "no leader with a quorum answered in time", false).await?;
+        }
+    }
+
+    /// The leader, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.metrics.borrow_watched().current_leader.map(NodeId)
+    }
+
+    /// Whether this node leads, and since which term.
+    pub fn leading(&self) -> Option<u64> {
+        let metrics = self.metrics.borrow_watched();
+        (metrics.current_leader == Some(self.me().0)).then_some(metrics.current_term)
+    }
+
+    async fn propose_at(&self, leader: NodeId, command: Command, limit: Duration) -> Result<Reply, NotNow> {
+        if leader == self.me() {
+            return self.env.timeout(limit, self.propose_here(command)).await.unwrap_or(Err(NotNow::Unsure));
+        }
+        let asked = self.links.ask(leader, limit, |peer| async move { peer.propose(super::rpc::context(), command).await });
+        match asked.await {
+            Ok(answer) => answer,
+            Err(AskError::Link(_)) => Err(NotNow::NotLeader(None)),
+            Err(_) => Err(NotNow::Unsure),
+        }
+    }
+
+    /// Appends a command to this node's own log, if it leads.
+    pub async fn propose_here(&self, command: Command) -> Result<Reply, NotNow> {
+        let Some(term) = self.leading() else {
+            return Err(NotNow::NotLeader(self.leader()));
+        };
+        if takes_space(&command) && self.nearly_full() {
+            return Err(NotNow::Full);
+        }
+        let clock = self.view.borrow().clock(term, self.env.clock.now());
+        let entry = Entry { stamp: Stamp { clock, term }, at: self.env.clock.wall(), command };
+        match self.raft.client_write(AppEntry(entry)).await {
+            Ok(done) => done.data.0.ok_or(NotNow::Unsure),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(NotNow::NotLeader(to.leader_id.map(NodeId)))
+            }
+            Err(_) => Err(NotNow::Unsure),
+        }
+    }
+
+    async fn read_index_at(&self, leader: NodeId, limit: Duration) -> Result<Option<LogId>, NotNow> {
+        if leader == self.me() {
+            return self.env.timeout(limit, self.read_index_here()).await.unwrap_or(Err(NotNow::Unsure));
+        }
+        let asked = self.links.ask(leader, limit, |peer| async move { peer.read_index(super::rpc::context()).await });
+        asked.await.unwrap_or(Err(NotNow::NotLeader(None)))
+    }
+
+    /// The entry that a linearizable read must have applied, if this node leads with a quorum (ReadIndex).
+    pub async fn read_index_here(&self) -> Result<Option<LogId>, NotNow> {
+        match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+            Ok((index, _)) => Ok(Some(*index.log_id())),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
+                Err(NotNow::NotLeader(to.leader_id.map(NodeId)))
+            }
+            Err(_) => Err(NotNow::Unsure),
+        }
+    }
+
+    /// How long ago this node, if it leads, heard each member, in milliseconds.
+    pub fn heard_here(&self) -> Result<Vec<(NodeId, u64)>, NotNow> {
+        let silent = self.silence().ok_or_else(|| NotNow::NotLeader(self.leader()))?;
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Ok(silent.into_iter().filter_map(|(node, span)| Some((node, millis(span?)))).collect())
+    }
+
+    /// For how long each member has been silent, if this node leads; `None` for one that it never heard.
+    pub fn silence(&self) -> Option<BTreeMap<NodeId, Option<Duration>>> {
+        let metrics = self.metrics.borrow_watched();
+        let now = InstantOf::<Types>::now();
+        let since = |at: &SerdeInstantOf<Types>| now.saturating_duration_since(**at);
+        let heartbeat = metrics.heartbeat.as_ref()?;
+        Some(heartbeat.iter().map(|(node, at)| (NodeId(*node), at.as_ref().map(since))).collect())
+    }
+
+    async fn pause_or_give_up(&self, deadline: Duration, why: &str, unsure: bool) -> Result<(), Error> {
+        let now = self.env.clock.now();
+        if self.stop.is_set() || now >= deadline {
+            let error = Error::unavailable(format!("the cluster cannot decide: {why}"))
+                .hint("see `cairn cluster health`; a majority of the voters must be up");
+            return Err(if unsure { error.unknown() } else { error });
+        }
+        let drawn = PAUSE / 2 + PAUSE.mul_f64(self.env.rng.next() as f64 / u64::MAX as f64);
+        self.env.clock.sleep(drawn.min(deadline.saturating_sub(now))).await;
+        Ok(())
+    }
+}
+
+/// Whether a command may be refused for lack of space (R17): all but what frees it, or keeps order.
+fn takes_space(command: &Command) -> bool {
+    match command {
+        Command::Register { .. } | Command::Commit { .. } | Command::Confirm { .. } | Command::Claim { .. } => true,
+        Command::Unregister { .. }
+        | Command::Tick
+        | Command::Join { .. }
+        | Command::Found { .. }
+        | Command::Describe { .. }
+        | Command::Mark { .. }
+        | Command::Drain { .. }
+        | Command::Lose { .. }
+        | Command::Release { .. }
+        | Command::Expire { .. } => false,
+    }
+}

@@ -1,0 +1,126 @@
+//! The tarpc service between members: Raft's messages, and what only a leader or a holder can do.
+
+use std::time::Duration;
+
+use cairn_client::api::{LoadRequest, Loaded, Progress};
+use cairn_store::id::{CopyId, NodeId};
+use cairn_store::meta::{Command, Reply};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
+    VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+use tarpc::context::Context;
+
+use super::types::{LogId, Types};
+use crate::core::Core;
+use crate::service::Service;
+
+/// tarpc's own deadline of a call.
+const CALL_MAX: Duration = Duration::from_secs(3600);
+
+/// Raft stopped on the other side: its node is going down.
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("raft has stopped there: {0}")]
+pub struct Stopped(pub String);
+
+/// Why a node that was taken for the leader did not do it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum NotNow {
+    /// It does not lead. Nothing was appended.
+    NotLeader(Option<NodeId>),
+    /// It lost the lead, or its quorum. The command may have been appended.
+    Unsure,
+    /// It refuses what takes disk space (R17).
+    Full,
+}
+
+/// What members ask each other.
+#[tarpc::service]
+pub trait Peer {
+    /// Raft.
+    async fn append(request: AppendEntriesRequest<Types>) -> Result<AppendEntriesResponse<Types>, Stopped>;
+    /// Raft.
+    async fn vote(request: VoteRequest<Types>) -> Result<VoteResponse<Types>, Stopped>;
+    /// Raft.
+    async fn pre_vote(request: VoteRequest<Types>) -> Result<VoteResponse<Types>, Stopped>;
+    /// Raft.
+    async fn transfer(request: TransferLeaderRequest<Types>) -> Result<TransferLeaderResponse<Types>, Stopped>;
+    /// To the leader: appends a command, and answers once it is applied there.
+    async fn propose(command: Command) -> Result<Reply, NotNow>;
+    /// To the leader: the entry that a linearizable read must have applied.
+    async fn read_index() -> Result<Option<LogId>, NotNow>;
+    /// To the leader: how long ago it heard each member, in milliseconds.
+    async fn heard() -> Result<Vec<(NodeId, u64)>, NotNow>;
+    /// To a holder: a loader found bytes of this copy that do not match, or found none. Look yourself.
+    async fn suspect(copy: CopyId);
+    /// To any node: a load there, for an application or a controller that asked elsewhere.
+    async fn load(request: LoadRequest) -> Result<Progress<Loaded>, cairn_client::api::Error>;
+}
+
+/// The service's side.
+#[derive(Clone)]
+pub struct PeerServer(pub Service);
+
+impl PeerServer {
+    fn core(&self) -> &Core {
+        &self.0.core
+    }
+}
+
+/// A call's context. tarpc's own deadline only has to be longer than any of ours: the caller bounds the wait.
+pub fn context() -> Context {
+    let mut context = tarpc::context::current();
+    context.deadline += CALL_MAX;
+    context
+}
+
+fn stopped(error: impl std::fmt::Display) -> Stopped {
+    Stopped(error.to_string())
+}
+
+impl Peer for PeerServer {
+    async fn append(
+        self,
+        _: Context,
+        request: AppendEntriesRequest<Types>,
+    ) -> Result<AppendEntriesResponse<Types>, Stopped> {
+        self.core().raft.append_entries(request).await.map_err(stopped)
+    }
+
+    async fn vote(self, _: Context, request: VoteRequest<Types>) -> Result<VoteResponse<Types>, Stopped> {
+        self.core().raft.vote(request).await.map_err(stopped)
+    }
+
+    async fn pre_vote(self, _: Context, request: VoteRequest<Types>) -> Result<VoteResponse<Types>, Stopped> {
+        self.core().raft.pre_vote(request).await.map_err(stopped)
+    }
+
+    async fn transfer(
+        self,
+        _: Context,
+        request: TransferLeaderRequest<Types>,
+    ) -> Result<TransferLeaderResponse<Types>, Stopped> {
+        self.core().raft.handle_transfer_leader(request).await.map_err(stopped)
+    }
+
+    async fn propose(self, _: Context, command: Command) -> Result<Reply, NotNow> {
+        self.core().propose_here(command).await
+    }
+
+    async fn read_index(self, _: Context) -> Result<Option<LogId>, NotNow> {
+        self.core().read_index_here().await
+    }
+
+    async fn heard(self, _: Context) -> Result<Vec<(NodeId, u64)>, NotNow> {
+        self.core().heard_here()
+    }
+
+    async fn suspect(self, _: Context, copy: CopyId) {
+        self.0.core.suspect(copy);
+    }
+
+    async fn load(self, _: Context, request: LoadRequest) -> Result<Progress<Loaded>, cairn_client::api::Error> {
+        self.0.load_here(request).await
+    }
+}

@@ -1,0 +1,138 @@
+//! The service: decode, decide by the plans, call, encode.
+//!
+//! - [`save`], [`load`]: the main job;
+//! - [`names`]: claim, release, remove;
+//! - [`show`]: segments, for people and programs;
+//! - [`cluster`]: members and health;
+//! - [`answer`]: rejections of the state machine in the words of the public contract.
+
+pub mod answer;
+pub mod cluster;
+pub mod load;
+pub mod names;
+pub mod save;
+pub mod show;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_client::api::{
+    Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
+    Loaded, NodeInfo, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved, SegmentDetail, SegmentSummary,
+};
+use cairn_client::dial;
+use cairn_store::name::Name;
+use cairn_store::node::NodeName;
+use futures::StreamExt;
+use tarpc::context::Context;
+use tarpc::server::{BaseChannel, Channel};
+
+use crate::admit::Speaker;
+use crate::core::Core;
+use crate::env::Stream;
+use crate::raft::rpc::{Peer, PeerServer};
+
+/// The longest that a client may ask a node to wait.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// The service of one node.
+#[derive(Clone)]
+pub struct Service {
+    /// The node.
+    pub core: Arc<Core>,
+}
+
+impl Service {
+    /// Serves one greeted connection until the other side ends it.
+    pub async fn converse(self, stream: Box<dyn Stream>, speaker: Speaker) {
+        // Two services, one port: who greeted as a member speaks to members, everybody else is a client.
+        match speaker {
+            Speaker::Client => {
+                let channel = BaseChannel::with_defaults(dial::transport(stream));
+                let requests = channel.max_concurrent_requests(self.core.limits.requests);
+                self.run(requests.execute(self.clone().serve())).await;
+            }
+            Speaker::Node(_) => {
+                let channel = BaseChannel::with_defaults(dial::transport(stream));
+                let requests = channel.max_concurrent_requests(self.core.limits.requests);
+                self.run(requests.execute(PeerServer(self.clone()).serve())).await;
+            }
+        }
+    }
+
+    async fn run<F: Future<Output = ()> + Send + 'static>(&self, requests: impl futures::Stream<Item = F>) {
+        let mut requests = std::pin::pin!(requests);
+        while let Some(request) = requests.next().await {
+            self.core.env.spawn(request);
+        }
+    }
+
+    /// When a request that may wait for `wait` must be answered.
+    fn deadline(&self, wait: Duration) -> Duration {
+        self.core.env.clock.now() + wait.min(WAIT_MAX)
+    }
+}
+
+impl Cairn for Service {
+    async fn hello(self, _: Context) -> Hello {
+        let core = &self.core;
+        Hello {
+            node: core.profile.name.clone(),
+            id: core.me(),
+            cluster: core.identity.cluster,
+            incarnation: core.identity.incarnation,
+            role: core.profile.role,
+            spool: core.env.disk.spool(),
+            data: core.profile.data.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    async fn save(self, _: Context, request: SaveRequest) -> Result<Progress<Saved>, Error> {
+        self.save_here(request).await
+    }
+
+    async fn load(self, _: Context, request: LoadRequest) -> Result<Progress<Loaded>, Error> {
+        self.load_anywhere(request).await
+    }
+
+    async fn list(self, _: Context, request: ListRequest) -> Result<Vec<SegmentSummary>, Error> {
+        self.list_segments(request).await
+    }
+
+    async fn show(self, _: Context, name: Name, wait: Duration) -> Result<SegmentDetail, Error> {
+        self.show_segment(name, wait).await
+    }
+
+    async fn remove(self, _: Context, request: RemoveRequest) -> Result<(), Error> {
+        self.remove_segment(request).await
+    }
+
+    async fn claim(self, _: Context, request: ClaimRequest) -> Result<Claimed, Error> {
+        self.claim_here(request).await
+    }
+
+    async fn release(self, _: Context, request: ReleaseRequest) -> Result<(), Error> {
+        self.release_segment(request).await
+    }
+
+    async fn nodes(self, _: Context, wait: Duration) -> Result<Vec<NodeInfo>, Error> {
+        self.list_nodes(wait).await
+    }
+
+    async fn status(self, _: Context, wait: Duration) -> Result<ClusterStatus, Error> {
+        self.cluster_status(wait).await
+    }
+
+    async fn health(self, _: Context) -> Health {
+        self.cluster_health().await
+    }
+
+    async fn join(self, _: Context, request: JoinRequest) -> Result<Joined, Error> {
+        self.join_node(request).await
+    }
+
+    async fn drain(self, _: Context, node: NodeName, draining: bool, wait: Duration) -> Result<(), Error> {
+        self.drain_node(node, draining, wait).await
+    }
+}

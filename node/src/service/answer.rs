@@ -1,0 +1,85 @@
+//! Rejections of the state machine in the words of the public contract.
+
+use cairn_client::api::{Code, Error};
+use cairn_store::meta::{Outcome, Rejection, Reply};
+use cairn_store::name::Name;
+
+use crate::core::Core;
+
+/// No such name.
+pub fn no_such_name(name: &Name) -> Error {
+    Error::new(Code::NotFound, format!("no segment has the name {name}")).hint("see `cairn ls`")
+}
+
+impl Core {
+    /// A reply about the segment `name`, in the words of the public contract.
+    pub fn answer(&self, name: &Name, reply: Reply) -> Result<Outcome, Error> {
+        reply.map_err(|rejection| self.explain(name, &rejection))
+    }
+
+    fn explain(&self, name: &Name, rejection: &Rejection) -> Error {
+        let owner_of = |owner: &Option<_>| match owner {
+            Some(node) => format!("node {} owns it", self.name_of(*node)),
+            None => "nobody owns it".to_owned(),
+        };
+        let take_over = format!("take it over with `cairn load {name} --claim` or `cairn claim {name}`");
+        match rejection {
+            Rejection::NoSuchSegment => no_such_name(name),
+            Rejection::NoSuchVersion(version) => {
+                Error::new(Code::NotFound, format!("{name} has no version {version}"))
+                    .hint(format!("see `cairn history {name}`"))
+            }
+            Rejection::NoSuchNode(_) => Error::new(Code::NotFound, rejection.to_string()).hint("see `cairn node ls`"),
+            Rejection::NameTaken { owner } => {
+                Error::new(Code::Conflict, format!("the name {name} is taken: {}", owner_of(owner))).hint(take_over)
+            }
+            Rejection::NotOwner { owner } => {
+                let message = format!("this node does not own {name}: {}", owner_of(owner));
+                Error::new(Code::Conflict, message).hint(take_over)
+            }
+            Rejection::StaleEpoch { current } => {
+                Error::new(Code::Conflict, format!("the epoch of {name} is {current} by now"))
+                    .hint("another owner took over: load the newest version before you go on")
+            }
+            Rejection::HeadMoved { head } => {
+                Error::new(Code::Conflict, format!("the newest version of {name} is {head} by now"))
+                    .hint(format!("see `cairn history {name}`"))
+            }
+            Rejection::StorageOnly => {
+                Error::new(Code::Conflict, "a storage-only node cannot own a segment").hint("ask an executor node")
+            }
+            Rejection::Retained(version) => {
+                Error::new(Code::Conflict, format!("version {version} of {name} is kept: {rejection}"))
+                    .hint(format!("`cairn rm {name}` takes the whole segment away"))
+            }
+            Rejection::TooFewCopies { .. } | Rejection::NoOwnCopy => {
+                Error::new(Code::Durability, rejection.to_string())
+            }
+            Rejection::RequestExpired => Error::new(Code::Unavailable, rejection.to_string())
+                .unknown()
+                .hint("look at the segment before you ask again with a new request id"),
+            Rejection::RequestMismatch => {
+                Error::new(Code::Conflict, rejection.to_string()).hint("use a new request id")
+            }
+            Rejection::RequestsFull => Error::unavailable(rejection.to_string()),
+            Rejection::OutOfBounds(_) => Error::new(Code::Invalid, rejection.to_string()),
+            Rejection::NodeNameTaken(_) | Rejection::TooManyNodes(_) => {
+                Error::new(Code::Conflict, rejection.to_string())
+            }
+            Rejection::NotFounded => Error::unavailable("the cluster is not founded yet"),
+            Rejection::AlreadyFounded
+            | Rejection::ReceiptExpired
+            | Rejection::CopySpent
+            | Rejection::OtherBytes
+            | Rejection::Redundant
+            | Rejection::TooManyCopies
+            | Rejection::NotEmpty
+            | Rejection::NotExpired => Error::new(Code::Internal, format!("{name}: {rejection}")),
+        }
+    }
+}
+
+/// A good reply of a kind that was not asked for: a defect.
+pub fn unexpected(outcome: &Outcome) -> Error {
+    Error::new(Code::Internal, format!("the cluster answered something else: {outcome:?}"))
+}

@@ -1,0 +1,219 @@
+//! A load: look up, obtain a verified copy in local storage, claim if asked.
+
+mod obtain;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_client::api::{Code, Error, LoadRequest, Loaded, POLL, Progress, Source};
+use cairn_store::id::{CopyId, NodeId};
+use cairn_store::meta::{Command, Outcome, Rejection, State};
+use cairn_store::node::Role;
+use cairn_store::segment::{Epoch, Segment, Version, VersionRecord};
+
+use super::Service;
+use super::answer::{no_such_name, unexpected};
+use super::save::until;
+use crate::core::Core;
+use crate::jobs::Meter;
+use crate::links::AskError;
+use crate::raft::rpc;
+use obtain::Obtained;
+
+/// After so many heads that moved away, claim first and load second (R3).
+const CLAIM_TRIES: u32 = 3;
+
+impl Service {
+    /// Loads here, or has the node that was named do it.
+    pub(super) async fn load_anywhere(&self, request: LoadRequest) -> Result<Progress<Loaded>, Error> {
+        let Some(name) = &request.on else { return self.load_here(request).await };
+        if *name == self.core.profile.name {
+            return self.load_here(request).await;
+        }
+        let state = match request.stale {
+            true => self.core.now().state,
+            false => self.core.read(self.deadline(request.wait)).await?.state,
+        };
+        let Some(member) = state.node_named(name) else {
+            return Err(
+                Error::new(Code::NotFound, format!("no node has the name {name}")).hint("see `cairn node ls`")
+            );
+        };
+        let name = name.clone();
+        let away = |e: AskError| Error::unavailable(format!("node {name} did not answer: {e}"));
+        // It answers within POLL, with a result or without.
+        let limit = POLL + self.core.limits.handshake;
+        let ask = |peer: rpc::PeerClient| async move { peer.load(rpc::context(), request).await };
+        match self.core.links.ask(member.id, limit, ask).await {
+            Ok(answer) => answer,
+            Err(e @ AskError::Link(_)) => Err(away(e)),
+            Err(e) => Err(away(e).unknown()),
+        }
+    }
+
+    /// Loads into this node's local storage.
+    pub async fn load_here(&self, request: LoadRequest) -> Result<Progress<Loaded>, Error> {
+        let core = self.core.clone();
+        let deadline = self.deadline(request.wait);
+        let asked = LoadRequest { wait: Duration::ZERO, on: None, ..request.clone() };
+        let begin = |meter| async move { run(&core, request, deadline, meter).await };
+        let id = asked.request;
+        self.core.loads.run(&self.core.env, id, format!("{asked:?}"), begin).await
+    }
+}
+
+async fn run(core: &Arc<Core>, request: LoadRequest, deadline: Duration, meter: Arc<Meter>) -> Result<Loaded, Error> {
+    check(core, &request)?;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let view = if request.stale { core.now() } else { core.read(deadline).await? };
+        let segment = view.state.by_name(&request.name).ok_or_else(|| no_such_name(&request.name))?;
+        let (version, record) = wanted(segment, &request)?;
+        let loading = Loading { core, request: &request, state: &view.state, segment, version, record };
+        // The head keeps moving: own it first, then nobody moves it any more.
+        if request.claim && attempt > CLAIM_TRIES {
+            let epoch = loading.claim(attempt, deadline).await?.ok_or_else(|| busy(&request))?;
+            let obtained = loading.obtain(deadline, &meter).await?;
+            return loading.finish(obtained, Some(epoch)).await;
+        }
+        let obtained = match loading.obtain(deadline, &meter).await {
+            Ok(obtained) => obtained,
+            // The version was retired while it was looked for: look up the head again (R13).
+            Err(e) if loading.is_gone() && attempt < LOOKUPS_MAX && request.version.is_none() => {
+                tracing::info!(name = %request.name, error = %e, "the version was retired meanwhile");
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        if !request.claim {
+            return loading.finish(obtained, None).await;
+        }
+        match loading.claim(attempt, deadline).await? {
+            Some(epoch) => return loading.finish(obtained, Some(epoch)).await,
+            None => continue,
+        }
+    }
+}
+
+/// How often a head that is retired again and again is looked up.
+const LOOKUPS_MAX: u32 = 8;
+
+fn busy(request: &LoadRequest) -> Error {
+    Error::unavailable(format!("{} changes faster than it can be claimed", request.name))
+}
+
+fn check(core: &Core, request: &LoadRequest) -> Result<(), Error> {
+    if core.profile.role == Role::Storage {
+        let message = format!("{} is a storage-only node: nothing is loaded there", core.profile.name);
+        return Err(Error::new(Code::Conflict, message).hint("load on an executor node; see `cairn node ls`"));
+    }
+    if request.claim && request.stale {
+        return Err(Error::new(Code::Invalid, "--stale gives no ownership").hint("leave --stale or --claim away"));
+    }
+    Ok(())
+}
+
+fn wanted<'a>(segment: &'a Segment, request: &LoadRequest) -> Result<(Version, &'a VersionRecord), Error> {
+    let name = &request.name;
+    if segment.head == Version::NONE {
+        return Err(Error::new(Code::NotFound, format!("{name} has no version yet"))
+            .hint("its first save goes on, or failed"));
+    }
+    let version = request.version.unwrap_or(segment.head);
+    let Some(record) = segment.versions.get(&version) else {
+        return Err(Error::new(Code::NotFound, format!("{name} has no version {version}"))
+            .hint(format!("see `cairn history {name}`")));
+    };
+    if request.claim && version != segment.head {
+        return Err(Error::new(
+            Code::Conflict,
+            format!("only the newest version of {name} can be claimed, {}", segment.head),
+        )
+        .hint("leave --version away"));
+    }
+    Ok((version, record))
+}
+
+/// One attempt at a load.
+struct Loading<'a> {
+    core: &'a Arc<Core>,
+    request: &'a LoadRequest,
+    state: &'a State,
+    segment: &'a Segment,
+    version: Version,
+    record: &'a VersionRecord,
+}
+
+impl Loading<'_> {
+    /// Becomes the owner of the head that was loaded; none if it moved meanwhile.
+    async fn claim(&self, attempt: u32, deadline: Duration) -> Result<Option<Epoch>, Error> {
+        let Segment { id, name, epoch, head, .. } = self.segment;
+        // Each attempt is a request of its own: a refusal is remembered as well. A retry goes through the same ones.
+        let step = self.request.request.step(&format!("claim {attempt}"));
+        let deadline = deadline.max(self.core.env.clock.now() + self.request.wait);
+        let command = Command::Claim {
+            request: until(self.core, step, deadline),
+            segment: *id,
+            epoch: *epoch,
+            head: *head,
+            node: self.core.me(),
+        };
+        match self.core.propose(command, deadline).await? {
+            Err(Rejection::HeadMoved { .. }) if attempt <= CLAIM_TRIES => Ok(None),
+            reply => match self.core.answer(name, reply)? {
+                Outcome::Claimed { epoch } => Ok(Some(epoch)),
+                other => Err(unexpected(&other)),
+            },
+        }
+    }
+
+    /// Whether this node's own newer prefix shows that the version is gone.
+    fn is_gone(&self) -> bool {
+        let view = self.core.view.borrow();
+        let now = view.state.segments.get(&self.segment.id);
+        now.is_none_or(|segment| !segment.versions.contains_key(&self.version))
+    }
+
+    async fn finish(&self, obtained: Obtained, claimed: Option<Epoch>) -> Result<Loaded, Error> {
+        let Self { core, request, state, segment, version, record } = self;
+        if let Some(receipt) = obtained.receipt {
+            let wanted = claimed.is_some() || state.missing_copies(segment, record) > 0;
+            if wanted && !request.stale {
+                core.confirm(segment.id, *version, record.digest, receipt).await;
+            }
+        }
+        let owner = if claimed.is_some() { Some(core.me()) } else { segment.owner };
+        let name = |node: NodeId| state.members.get(&node).map(|m| m.profile.name.clone());
+        let source = |(node, bytes): (NodeId, u64)| Some(Source { node: name(node)?, bytes });
+        Ok(Loaded {
+            name: segment.name.clone(),
+            kind: segment.kind,
+            version: *version,
+            epoch: claimed.unwrap_or(segment.epoch),
+            size: record.size,
+            digest: record.digest,
+            owner: owner.and_then(name),
+            claimed: claimed.is_some(),
+            stale: request.stale,
+            sources: obtained.sources.into_iter().filter_map(source).collect(),
+            node: core.profile.name.clone(),
+            incarnation: core.identity.incarnation,
+            data: core.profile.data.clone(),
+            copy: obtained.copy,
+            path: self.path(obtained.copy).await?,
+        })
+    }
+
+    /// The file for the application. A stale load gives it a name in the spool: no reference will ever hold the copy.
+    async fn path(&self, copy: CopyId) -> Result<std::path::PathBuf, Error> {
+        let disk = self.core.env.disk.clone();
+        if !self.request.stale {
+            return Ok(disk.path(copy));
+        }
+        let exposed = self.core.env.blocking(move || disk.expose(copy, &format!("stale-{copy}"))).await;
+        exposed
+            .and_then(|done| done)
+            .map_err(|e| Error::new(Code::Internal, format!("the spool cannot be written: {e}")))
+    }
+}

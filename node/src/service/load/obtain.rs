@@ -1,0 +1,179 @@
+//! Getting a verified copy into local storage: the one that lies here, or one from the best source that delivers.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_client::api::{Code, Error};
+use cairn_store::disk::Toc;
+use cairn_store::id::{CopyId, NodeId};
+use cairn_store::node::Role;
+use cairn_store::plan::source::{Holder, rank};
+use cairn_store::segment::{CopyState, Receipt, VersionRecord};
+
+use super::Loading;
+use crate::core::Core;
+use crate::data::pull::{Draft, PullError};
+use crate::jobs::Meter;
+use crate::work::scrub::{Verdict, verify};
+
+/// How often the whole ranking is gone through: a source that was busy or restarting may deliver the next time.
+const ROUNDS_MAX: u32 = 3;
+/// The pause between two rounds.
+const ROUND_PAUSE: Duration = Duration::from_millis(300);
+
+/// A verified copy in local storage.
+pub(super) struct Obtained {
+    pub(super) copy: CopyId,
+    /// Of a copy that is new here.
+    pub(super) receipt: Option<Receipt>,
+    pub(super) sources: Vec<(NodeId, u64)>,
+}
+
+impl Loading<'_> {
+    pub(super) async fn obtain(&self, deadline: Duration, meter: &Arc<Meter>) -> Result<Obtained, Error> {
+        let record = self.record;
+        meter.expect(record.size);
+        if let Some(copy) = self.local(record).await {
+            return Ok(Obtained { copy, receipt: None, sources: vec![(self.core.me(), record.size)] });
+        }
+        if !self.core.has_room(record.size).await {
+            return Err(Error::new(Code::Unavailable, "this node's storage has no room for the copy")
+                .hint("free space, or load on another node with --on"));
+        }
+        let begun = Draft::begin(self.core, record.size, record.digest, meter.clone()).await;
+        let draft = begun.map_err(|e| disk_failed(self.core, &e))?;
+        match self.pull_from_any(&draft, record, deadline).await {
+            Ok(sources) => self.publish(draft, sources).await,
+            Err(e) => {
+                draft.discard(self.core).await;
+                Err(e)
+            }
+        }
+    }
+
+    /// The copy that lies here, if it verifies.
+    async fn local(&self, record: &VersionRecord) -> Option<CopyId> {
+        let core = self.core;
+        let (catalogue, segment, version) = (core.env.catalogue.clone(), self.segment.id, self.version);
+        let found = core.env.blocking(move || catalogue.find(segment, version)).await.ok()?.ok()?;
+        for held in found.iter().filter(|held| held.digest == record.digest) {
+            match verify(core, held.copy).await {
+                Verdict::Good => return Some(held.copy),
+                verdict => core.lost(held.copy, verdict).await,
+            }
+        }
+        None
+    }
+
+    /// Goes through the sources, best first, from the block where the last one stopped.
+    async fn pull_from_any(
+        &self,
+        draft: &Draft,
+        record: &VersionRecord,
+        deadline: Duration,
+    ) -> Result<Vec<(NodeId, u64)>, Error> {
+        let core = self.core;
+        let mut given: Vec<(NodeId, u64)> = Vec::new();
+        let mut reasons: Vec<String> = Vec::new();
+        let holders = self.holders(record);
+        for round in 0..ROUNDS_MAX {
+            let mut passing = false;
+            reasons.clear();
+            for source in &holders {
+                let (bytes, result) = draft.pull(core, source).await;
+                if bytes > 0 {
+                    given.push((source.node, bytes));
+                }
+                let error = match result {
+                    Ok(()) => {
+                        if bytes == 0 && given.is_empty() {
+                            given.push((source.node, 0));
+                        }
+                        return Ok(given);
+                    }
+                    Err(PullError::Disk(e)) => return Err(disk_failed(core, &e)),
+                    Err(error) => error,
+                };
+                tracing::warn!(
+                    name = %self.segment.name, request = %self.request.request, node = %core.name_of(source.node),
+                    copy = %source.copy, %error, "a source failed"
+                );
+                reasons.push(format!("{}: {error}", core.name_of(source.node)));
+                if error.doubts_copy() {
+                    core.ask_to_look(source.node, source.copy);
+                } else {
+                    passing = true;
+                }
+            }
+            let last = round + 1 == ROUNDS_MAX || core.env.clock.now() >= deadline;
+            if !passing || last {
+                return Err(no_source(self, passing, &reasons));
+            }
+            core.env.clock.sleep(ROUND_PAUSE).await;
+        }
+        Err(no_source(self, true, &reasons))
+    }
+
+    fn holders(&self, record: &VersionRecord) -> Vec<Holder> {
+        let members = &self.state.members;
+        let here = &self.core.profile.zone;
+        let holder = |copy: &cairn_store::segment::Copy| {
+            let member = members.get(&copy.node)?;
+            Some(Holder {
+                node: copy.node,
+                copy: copy.id,
+                durable: copy.state == CopyState::Durable,
+                up: member.up,
+                executor: member.profile.role == Role::Executor,
+                near: member.profile.zone == *here,
+            })
+        };
+        let others = record.copies.iter().filter(|c| c.node != self.core.me());
+        let holders: Vec<Holder> = others.filter_map(holder).collect();
+        rank(&holders, self.core.env.rng.next())
+    }
+
+    async fn publish(&self, draft: Draft, sources: Vec<(NodeId, u64)>) -> Result<Obtained, Error> {
+        let core = self.core;
+        let table = draft.sync(core).await.map_err(|e| disk_failed(core, &e))?;
+        let toc = Toc {
+            cluster: core.identity.cluster,
+            node: core.me(),
+            copy: draft.copy,
+            segment: self.segment.id,
+            name: self.segment.name.clone(),
+            version: self.version,
+            epoch: self.segment.epoch,
+            digest: table.digest(),
+            table: cairn_store::digest::BlockTable::clone(&table),
+            until: core.commit_window(),
+        };
+        let receipt = core.publish(toc).await.map_err(|e| disk_failed(core, &e))?;
+        Ok(Obtained { copy: draft.copy, receipt: Some(receipt), sources })
+    }
+}
+
+fn disk_failed(core: &Core, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull => Error::new(Code::Unavailable, "this node's disk is full")
+            .hint("free space, or load on another node with --on"),
+        _ => {
+            core.refuse_io(error);
+            Error::new(Code::Internal, format!("local storage failed: {error}"))
+        }
+    }
+}
+
+/// Corrupt if every source answered and none had good bytes; unavailable if one may still have them.
+fn no_source(loading: &Loading<'_>, passing: bool, reasons: &[String]) -> Error {
+    let (name, version) = (&loading.segment.name, loading.version);
+    let why = if reasons.is_empty() { "it has no holders".to_owned() } else { reasons.join("; ") };
+    if passing {
+        let message = format!("no holder of version {version} of {name} could deliver it: {why}");
+        return Error::unavailable(message).hint("bring a holder back: `cairn show` lists them");
+    }
+    Error::new(Code::Corrupt, format!("no copy of version {version} of {name} verifies: {why}")).hint(format!(
+        "try another version: `cairn history {name}`; bad copies are kept in quarantine/ on their nodes"
+    ))
+}

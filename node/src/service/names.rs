@@ -1,0 +1,87 @@
+//! Ownership without bytes, and removal.
+
+use std::time::Duration;
+
+use cairn_client::api::{ClaimRequest, Claimed, Code, Error, ReleaseRequest, RemoveRequest};
+use cairn_store::meta::{Command, Outcome, Scope};
+use cairn_store::node::Role;
+use cairn_store::segment::Version;
+
+use super::Service;
+use super::answer::{no_such_name, unexpected};
+use super::save::until;
+
+impl Service {
+    pub(super) async fn claim_here(&self, request: ClaimRequest) -> Result<Claimed, Error> {
+        let (core, name) = (&self.core, &request.name);
+        if core.profile.role == Role::Storage {
+            let message = format!("{} is a storage-only node: it owns nothing", core.profile.name);
+            return Err(
+                Error::new(Code::Conflict, message).hint("claim through an executor node; see `cairn node ls`")
+            );
+        }
+        let deadline = self.deadline(request.wait);
+        let state = core.read(deadline).await?.state;
+        let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
+        // A bare claim passes the head that it looked up (R3).
+        let command = Command::Claim {
+            request: until(core, request.request.step("claim"), deadline),
+            segment: segment.id,
+            epoch: segment.epoch,
+            head: segment.head,
+            node: core.me(),
+        };
+        match core.answer(name, core.propose(command, deadline).await?)? {
+            Outcome::Claimed { epoch } => {
+                let head = Some(segment.head).filter(|head| *head != Version::NONE);
+                Ok(Claimed { name: name.clone(), owner: core.profile.name.clone(), epoch, head })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn release_segment(&self, request: ReleaseRequest) -> Result<(), Error> {
+        let (core, name) = (&self.core, &request.name);
+        let deadline = self.deadline(request.wait);
+        let state = core.read(deadline).await?.state;
+        let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?.id;
+        let step = until(core, request.request.step("release"), deadline);
+        let command = Command::Release { request: step, segment, epoch: request.epoch };
+        core.answer(name, core.propose(command, deadline).await?).map(drop)
+    }
+
+    pub(super) async fn remove_segment(&self, request: RemoveRequest) -> Result<(), Error> {
+        let (core, name) = (&self.core, &request.name);
+        let deadline = self.deadline(request.wait);
+        let state = core.read(deadline).await?.state;
+        let step = until(core, request.request.step("remove"), deadline);
+        let Some(segment) = state.by_name(name) else {
+            // A retry whose first try was applied finds nothing, and is done.
+            return match state.answer(step.id) {
+                Some(Ok(_)) => Ok(()),
+                _ => Err(no_such_name(name)),
+            };
+        };
+        let scope = request.version.map_or(Scope::Segment, Scope::Version);
+        let command = Command::Unregister { request: step, segment: segment.id, scope };
+        core.answer(name, core.propose(command, deadline).await?).map(drop)
+    }
+
+    pub(super) async fn drain_node(
+        &self,
+        node: cairn_store::node::NodeName,
+        draining: bool,
+        wait: Duration,
+    ) -> Result<(), Error> {
+        let deadline = self.deadline(wait);
+        let state = self.core.read(deadline).await?.state;
+        let Some(member) = state.node_named(&node) else {
+            return Err(
+                Error::new(Code::NotFound, format!("no node has the name {node}")).hint("see `cairn node ls`")
+            );
+        };
+        let command = Command::Drain { node: member.id, draining };
+        let reply = self.core.propose(command, deadline).await?;
+        reply.map(drop).map_err(|rejection| Error::new(Code::Conflict, rejection.to_string()))
+    }
+}

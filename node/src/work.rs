@@ -1,0 +1,13 @@
+//! Loops that carry out plans. Each looks at the newest applied state, asks a planner, and obeys.
+//!
+//! - [`lead`]: what only the leader does: ticks of log time, marks, voters, expiry;
+//! - [`collect`]: unlinks copies that can never be referenced again; the one place that deletes;
+//! - [`scrub`]: verifies a copy that somebody doubts;
+//! - [`space`]: watches the disk's free space;
+//! - [`describe`]: tells the cluster what this node says of itself, when that changed.
+
+pub mod collect;
+pub mod describe;
+pub mod lead;
+pub mod scrub;
+pub mod space;

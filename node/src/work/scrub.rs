@@ -1,0 +1,108 @@
+//! Verifying a copy that somebody doubts. A bad one is put aside, and the cluster stops counting on it.
+
+use std::io;
+use std::sync::Arc;
+
+use cairn_store::digest::{BLOCK_BYTES, block_count, block_len};
+use cairn_store::id::{CopyId, NodeId};
+use cairn_store::meta::{Command, Finding};
+
+use crate::core::Core;
+use crate::env::Disk;
+use crate::raft::rpc;
+
+/// What a look at a copy found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every block matches.
+    Good,
+    /// Some block does not.
+    Corrupt,
+    /// There is no such copy.
+    Missing,
+}
+
+/// Reads a whole copy and compares it with its table.
+pub async fn verify(core: &Core, copy: CopyId) -> Verdict {
+    let disk = core.env.disk.clone();
+    let read = core.env.blocking(move || read_through(disk.as_ref(), copy)).await;
+    match read.and_then(|done| done) {
+        Ok(true) => Verdict::Good,
+        Ok(false) => Verdict::Corrupt,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Verdict::Missing,
+        // Bytes that cannot be read are no better than wrong ones.
+        Err(_) => Verdict::Corrupt,
+    }
+}
+
+fn read_through(disk: &dyn Disk, copy: CopyId) -> io::Result<bool> {
+    let toc = disk.read_toc(copy)?;
+    let source = disk.open(copy)?;
+    let size = toc.table.size();
+    if source.size() != size || toc.table.digest() != toc.digest {
+        return Ok(false);
+    }
+    let mut buffer = vec![0; BLOCK_BYTES.min(usize::try_from(size).unwrap_or(BLOCK_BYTES))];
+    for index in 0..block_count(size) {
+        let block = buffer.get_mut(..block_len(size, index)).unwrap_or_default();
+        source.read_exact_at(block, index * BLOCK_BYTES as u64)?;
+        if toc.table.verify(index, block).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Core {
+    /// Somebody doubts a copy of this node: look, in the background.
+    pub fn suspect(self: &Arc<Self>, copy: CopyId) {
+        let core = self.clone();
+        self.env.spawn(async move {
+            let verdict = verify(&core, copy).await;
+            core.lost(copy, verdict).await;
+        });
+    }
+
+    /// Asks a holder to look at its copy, in the background.
+    pub fn ask_to_look(self: &Arc<Self>, holder: NodeId, copy: CopyId) {
+        let core = self.clone();
+        self.env.spawn(async move {
+            let ask = |peer: rpc::PeerClient| async move { peer.suspect(rpc::context(), copy).await };
+            // It looks by itself at the latest when it serves the copy again.
+            let _ = core.links.ask(holder, core.limits.idle, ask).await;
+        });
+    }
+
+    /// Puts a bad copy aside and tells the cluster. A good one stays as it is.
+    pub async fn lost(&self, copy: CopyId, verdict: Verdict) {
+        let finding = match verdict {
+            Verdict::Good => return,
+            Verdict::Corrupt => Finding::Corrupt,
+            Verdict::Missing => Finding::Missing,
+        };
+        let state = self.now().state;
+        let mine = |c: &&cairn_store::segment::Copy| c.id == copy && c.node == self.me();
+        let referenced = state.segments.values().find_map(|segment| {
+            let version = segment.versions.iter().find(|(_, record)| record.copies.iter().any(|c| mine(&c)))?;
+            Some((segment.id, *version.0))
+        });
+        let (disk, catalogue) = (self.env.disk.clone(), self.env.catalogue.clone());
+        let put_aside = self.env.blocking(move || {
+            let held = disk.read_toc(copy).ok().map(|toc| crate::catalogue::Held::from(&toc));
+            match disk.quarantine(copy) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            held.map_or(Ok(()), |held| catalogue.remove(&held))
+        });
+        if let Err(e) = put_aside.await.and_then(|done| done) {
+            self.stop.fault(format!("a bad copy could not be put aside: {e}"));
+            return;
+        }
+        tracing::error!(%copy, ?finding, "a copy of this node is lost");
+        if let Some((segment, version)) = referenced {
+            let deadline = self.env.clock.now() + self.limits.idle;
+            let _ = self.propose(Command::Lose { segment, version, copy, finding }, deadline).await;
+        }
+    }
+}
