@@ -1,0 +1,23 @@
+//! Real processes, real files, real faults: what the tests under `tests/` have in common.
+//!
+//! - [`bins`]: the two programs, built once;
+//! - [`cluster`]: a cluster of `cairnd` processes on free loopback ports, under a folder that goes with it;
+//! - [`run`]: one call of a program, and what it said;
+//! - [`files`]: real input: an SQLite database, executables, sizes around the block size;
+//! - [`shared`]: one cluster for several test functions;
+//! - [`wait`]: for an event, never for a time.
+//!
+//! A failed expectation panics: this crate is only ever used by tests.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed expectation is a failed test")]
+
+pub mod bins;
+pub mod cluster;
+pub mod files;
+pub mod run;
+pub mod shared;
+pub mod wait;
+
+pub use cluster::{Cluster, NodeProcess};
+pub use run::Run;
+pub use shared::Shared;

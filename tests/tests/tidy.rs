@@ -1,0 +1,144 @@
+//! The structure that ARCHITECTURE.md promises: imports run one way, the pure core is pure, files are small.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each crate, and those it may import.
+const EDGES: [(&str, &[&str]); 5] = [
+    ("store", &[]),
+    ("client", &["store"]),
+    ("node", &["store", "client"]),
+    ("sim", &["store", "client", "node"]),
+    ("tests", &["store", "client"]),
+];
+
+/// What `store::meta` and `store::plan` may import of their own crate: the vocabulary, and themselves.
+const VOCABULARY: [&str; 8] = ["name", "id", "time", "digest", "segment", "node", "record", "meta"];
+
+/// What has no place in pure code.
+const IMPURE: [&str; 12] = [
+    "std::fs", "std::net", "std::time::Instant", "std::time::SystemTime", "std::thread", "std::env", "std::process",
+    "tokio", "HashMap", "HashSet", "rand::", "Uuid::n",
+];
+
+/// The only files that may hold `unsafe`: none yet.
+const UNSAFE: [&str; 0] = [];
+
+/// From here on a file must be split (tests aside).
+const LINES_MAX: usize = 500;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn short(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+/// The lines of code, without comments.
+fn code(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).map(str::to_owned).collect()
+}
+
+fn is_test(path: &Path) -> bool {
+    path.components().any(|c| c.as_os_str() == "tests") || path.file_name().is_some_and(|name| name == "tests.rs")
+}
+
+#[test]
+fn crates_import_leftward_only() {
+    for (name, allowed) in EDGES {
+        let forbidden: Vec<_> = EDGES.iter().map(|(other, _)| *other).filter(|o| *o != name && !allowed.contains(o)).collect();
+        let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
+        for other in &forbidden {
+            assert!(!manifest.contains(&format!("cairn-{other}")), "{name}/Cargo.toml depends on cairn-{other}");
+            for path in sources(&root().join(name)) {
+                let import = format!("cairn_{other}");
+                let found = code(&path).into_iter().find(|line| line.contains(&import) && !line.contains('"'));
+                assert_eq!(found, None, "{} imports {import}", short(&path));
+            }
+        }
+    }
+}
+
+#[test]
+fn meta_and_plan_are_pure() {
+    for folder in ["meta", "plan"] {
+        let files: Vec<_> =
+            sources(&root().join("store/src").join(folder)).into_iter().filter(|path| !is_test(path)).collect();
+        assert!(files.len() > 5, "store/src/{folder} is not where it was");
+        for path in files {
+            for line in code(&path).iter().take_while(|line| !line.contains("#[cfg(test)]")) {
+                for impure in IMPURE {
+                    assert!(!line.contains(impure), "{}: {impure} in {line:?}", short(&path));
+                }
+                let Some(import) = line.trim().strip_prefix("use crate::") else { continue };
+                let module = import.split([':', ';', '{']).next().unwrap_or_default();
+                let own = module == folder;
+                let allowed = VOCABULARY.contains(&module) && (module != "meta" || folder == "meta");
+                assert!(own || allowed, "{}: imports crate::{module}", short(&path));
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_unsafe_or_unfinished() {
+    for (name, _) in EDGES {
+        for path in sources(&root().join(name)) {
+            if short(&path) == short(Path::new(file!())) || path.ends_with("tidy.rs") {
+                continue;
+            }
+            for line in code(&path) {
+                let keyword = line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl");
+                assert!(!keyword || UNSAFE.contains(&short(&path).as_str()), "{}: {line}", short(&path));
+                for unfinished in ["todo!(", "unimplemented!(", "#[ignore"] {
+                    assert!(!line.contains(unfinished), "{}: {unfinished}", short(&path));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn files_are_small_and_roots_have_maps() {
+    for (name, _) in EDGES {
+        for path in sources(&root().join(name).join("src")).into_iter().filter(|path| !is_test(path)) {
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().take_while(|line| !line.contains("#[cfg(test)]\nmod tests {")).count();
+            assert!(lines <= LINES_MAX, "{} has {lines} lines: split it", short(&path));
+            assert!(text.starts_with("//!"), "{} does not say what it is for", short(&path));
+        }
+    }
+}
+
+#[test]
+fn the_machine_it_was_written_on_is_not_in_it() {
+    let mut texts = Vec::new();
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        texts.push(root().join(name));
+    }
+    for (name, _) in EDGES {
+        texts.extend(sources(&root().join(name)));
+    }
+    for path in texts.into_iter().filter(|path| !path.ends_with("tidy.rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for place in ["/root/", "/home/", "/work/"] {
+            assert!(!text.contains(place), "{} names {place}", short(&path));
+        }
+    }
+}

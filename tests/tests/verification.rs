@@ -1,0 +1,170 @@
+//! Wrong bytes are never served: every byte is verified when it is received and when it is loaded.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use cairn_tests::wait::until;
+use cairn_tests::{Cluster, Shared, files};
+use serde_json::Value;
+
+static CLUSTER: Shared = Shared::new(3, 1);
+
+/// Three blocks and a bit.
+const SIZE: u64 = 3 * files::BLOCK + 5;
+
+/// A segment owned by n1 whose only other copy is on the storage node, which every loader asks first.
+struct Subject {
+    name: String,
+    file: PathBuf,
+    digest: String,
+}
+
+fn subject(cluster: &Cluster, name: &str) -> Subject {
+    let seed = u64::from_le_bytes(blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().unwrap());
+    let file = files::random(&cluster.scratch(), name, SIZE, seed);
+    // Placement balances; sooner or later it is the storage node's turn.
+    let mut attempt = 0;
+    let name = until("the storage node is chosen", || {
+        attempt += 1;
+        let name = format!("{name}-{attempt}");
+        let args = ["save".as_ref(), name.as_ref(), file.as_os_str(), "--replicas".as_ref(), "1".as_ref()];
+        let saved = cluster.cairn("n1", args).expect(0).json();
+        if saved["replicas"][0]["node"] == "s1" {
+            return Some(name);
+        }
+        cluster.cairn("n1", ["rm", &name, "--yes"]).expect(0);
+        let digest = saved["digest"].as_str().unwrap().to_owned();
+        until("the bytes are gone", || cluster.copy_on("n1", &digest).is_none().then_some(()));
+        None
+    });
+    Subject { digest: files::digest(&file), name, file }
+}
+
+impl Subject {
+    fn copy(&self, cluster: &Cluster, node: &str) -> PathBuf {
+        cluster.copy_on(node, &self.digest).unwrap()
+    }
+
+    fn out(&self, cluster: &Cluster) -> PathBuf {
+        cluster.scratch().join(format!("{}.out", self.name))
+    }
+
+    /// Loads it, insists on the right bytes, and tells how many came from each of these nodes.
+    fn load(&self, cluster: &Cluster, node: &str, from: [&str; 2]) -> [u64; 2] {
+        let out = self.out(cluster);
+        let args = ["load".as_ref(), self.name.as_ref(), "--out".as_ref(), out.as_os_str()];
+        let loaded = cluster.cairn(node, args).expect(0).json();
+        files::same(&self.file, &out);
+        assert_eq!(loaded["digest"], self.digest);
+        let sources = loaded["sources"].as_array().unwrap();
+        let of = |name: &str| {
+            sources.iter().filter(|s| s["node"] == name).map(|s| s["bytes"].as_u64().unwrap()).sum::<u64>()
+        };
+        let given = from.map(of);
+        assert_eq!(given.iter().sum::<u64>(), SIZE, "{sources:?}");
+        given
+    }
+
+    fn until_state(&self, cluster: &Cluster, node: &str, state: &str) {
+        until(&format!("the copy on {node} is {state}"), || {
+            let holders = cluster.holders("n2", &self.name);
+            holders.contains(&(node.into(), state.into())).then_some(())
+        });
+    }
+}
+
+/// Changes a single bit of a file, whoever may write it.
+fn flip(path: &Path, at: u64) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    file.sync_all().unwrap();
+}
+
+#[test]
+fn a_flipped_bit_at_a_holder_is_found_and_another_source_goes_on() {
+    let cluster = CLUSTER.get();
+    let subject = subject(&cluster, "flipped");
+    flip(&subject.copy(&cluster, "s1"), 2 * files::BLOCK + 77);
+    // Two good blocks came before the bad one; they are not sent again.
+    assert_eq!(subject.load(&cluster, "n2", ["s1", "n1"]), [2 * files::BLOCK, SIZE - 2 * files::BLOCK]);
+    subject.until_state(&cluster, "s1", "corrupt");
+    let shown = cluster.show("n3", &subject.name);
+    assert_eq!(shown["under_replicated"], true);
+    assert!(shown["waiting_for"].as_str().unwrap().contains("s1 is corrupt"), "{shown}");
+    assert!(!subject.out(&cluster).with_extension("part").exists());
+}
+
+#[test]
+fn a_flipped_bit_in_the_table_of_a_copy_is_found() {
+    let cluster = CLUSTER.get();
+    let subject = subject(&cluster, "table");
+    let toc = subject.copy(&cluster, "s1").with_extension("toc");
+    let middle = fs::metadata(&toc).unwrap().len() / 2;
+    flip(&toc, middle);
+    assert_eq!(subject.load(&cluster, "n2", ["s1", "n1"]), [0, SIZE]);
+    subject.until_state(&cluster, "s1", "corrupt");
+}
+
+#[test]
+fn a_copy_that_became_shorter_is_found() {
+    let cluster = CLUSTER.get();
+    let subject = subject(&cluster, "shorter");
+    let copy = subject.copy(&cluster, "s1");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::File::options().write(true).open(&copy).unwrap().set_len(SIZE - 1).unwrap();
+    assert_eq!(subject.load(&cluster, "n2", ["s1", "n1"]), [0, SIZE]);
+    subject.until_state(&cluster, "s1", "corrupt");
+}
+
+#[test]
+fn a_flipped_bit_in_the_owners_own_copy_is_found() {
+    let cluster = CLUSTER.get();
+    let subject = subject(&cluster, "own");
+    flip(&subject.copy(&cluster, "n1"), 0);
+    assert_eq!(subject.load(&cluster, "n1", ["s1", "n1"]), [SIZE, 0]);
+    subject.until_state(&cluster, "n1", "corrupt");
+    // A good copy lies there by now; what was found stays known.
+    fs::remove_file(subject.out(&cluster)).unwrap();
+    assert_eq!(subject.load(&cluster, "n1", ["s1", "n1"]), [0, SIZE]);
+    subject.until_state(&cluster, "n1", "corrupt");
+}
+
+#[test]
+fn a_deleted_copy_is_missing() {
+    let cluster = CLUSTER.get();
+    let subject = subject(&cluster, "deleted");
+    fs::remove_file(subject.copy(&cluster, "s1")).unwrap();
+    assert_eq!(subject.load(&cluster, "n2", ["s1", "n1"]), [0, SIZE]);
+    subject.until_state(&cluster, "s1", "missing");
+}
+
+#[test]
+fn when_no_copy_verifies_nothing_is_delivered() {
+    let cluster = CLUSTER.get();
+    let subject = subject(&cluster, "lost");
+    for node in ["n1", "s1"] {
+        flip(&subject.copy(&cluster, node), SIZE - 1);
+    }
+    let out = subject.out(&cluster);
+    for node in ["n2", "n1"] {
+        let args = ["load".as_ref(), subject.name.as_ref(), "--out".as_ref(), out.as_os_str()];
+        let failed = cluster.cairn(node, args).expect(6);
+        assert!(failed.stdout.is_empty());
+        let error = failed.error();
+        assert_eq!((&error["code"], &error["retryable"]), (&"corrupt".into(), &false.into()), "{error}");
+    }
+    let piped = cluster.cairn("n3", ["load", &subject.name, "--out", "-"]).expect(6);
+    assert!(piped.stdout.is_empty(), "not a byte that does not verify");
+    assert!(!out.exists());
+    subject.until_state(&cluster, "n1", "corrupt");
+    subject.until_state(&cluster, "s1", "corrupt");
+    let health = cluster.cairn("n3", ["cluster", "health"]).expect(1).json();
+    let reasons = health["reasons"].as_array().unwrap();
+    assert!(reasons.iter().any(|r: &Value| r.as_str().unwrap().contains("corrupt")), "{reasons:?}");
+}
