@@ -1,16 +1,17 @@
 //! A file that is to be saved: opened once, refused if it is not a regular one, and watched for changes.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, copy_file_range, ioctl_ficlone};
+use cairn_store::disk::SequentialFile;
+use rustix::fs::{OFlags, ioctl_ficlone};
 
 use crate::fault::{Fault, FileFault};
 
-/// How much is copied between two reports of progress, in bytes.
-pub const CHUNK_BYTES: usize = 8 << 20;
+/// How much is copied at once, in bytes.
+pub const BUFFER_BYTES: usize = 1 << 20;
 
 /// What is told of a copy: the bytes so far. An error of it ends the copy.
 pub(crate) type Report<'a> = dyn FnMut(u64) -> io::Result<()> + 'a;
@@ -73,19 +74,24 @@ impl SourceFile {
         Ok(Stamp::of(&self.file.metadata()?) == self.stamp)
     }
 
+    /// Whether `path` names this very file, in whatever state. A link to it does not.
+    pub(crate) fn is_named(&self, path: &Path) -> bool {
+        let same = |there: Stamp| (there.device, there.inode) == (self.stamp.device, self.stamp.inode);
+        std::fs::symlink_metadata(path).is_ok_and(|metadata| same(Stamp::of(&metadata)))
+    }
+
     /// Whether `path` is this very file, in the state in which it was opened. A link to it is not.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         std::fs::symlink_metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
     }
 
-    /// Copies the bytes to `target`: shared blocks where the file system has them, else inside the kernel, else
+    /// Copies the bytes to `target`: shared blocks where the file system has them, else
     /// through a buffer. Fails if the file changed meanwhile.
     pub(crate) fn copy_to(&self, target: &File, target_path: &Path, report: &mut Report<'_>) -> Result<(), Fault> {
         if self.size() > 0 && ioctl_ficlone(target, &self.file).is_ok() {
             report(self.size()).map_err(|error| self.failed(&error))?;
         } else {
-            let done = self.copy_in_kernel(target, target_path, report)?;
-            self.copy_rest(target, target_path, done, report)?;
+            self.copy_bytes(target, target_path, report)?;
         }
         let length = target.metadata().map_err(|error| FileFault::new("write to", target_path, &error))?.len();
         let changed = length != self.size() || !self.unchanged().map_err(|error| self.failed(&error))?;
@@ -96,52 +102,26 @@ impl SourceFile {
         Ok(())
     }
 
-    /// How far `copy_file_range` came; not at all where it is not supported.
-    fn copy_in_kernel(&self, target: &File, target_path: &Path, report: &mut Report<'_>) -> Result<u64, Fault> {
-        let (mut from, mut to) = (0, 0);
-        while from < self.size() {
-            match copy_file_range(&self.file, Some(&mut from), target, Some(&mut to), CHUNK_BYTES) {
-                Ok(0) => break,
-                Ok(_) => report(from).map_err(|error| self.failed(&error))?,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) if from == 0 => break,
-                Err(error) => return Err(FileFault::new("write to", target_path, &error.into()).into()),
-            }
-        }
-        Ok(from)
-    }
-
-    /// Copies from `done` to the end, which may have moved.
-    fn copy_rest(
-        &self,
-        mut target: &File,
-        target_path: &Path,
-        done: u64,
-        report: &mut Report<'_>,
-    ) -> Result<(), Fault> {
-        use std::io::{Seek, SeekFrom};
-        let mut source = &self.file;
-        source.seek(SeekFrom::Start(done)).map_err(|error| self.failed(&error))?;
-        target.seek(SeekFrom::Start(done)).map_err(|error| FileFault::new("write to", target_path, &error))?;
-        let (mut buffer, mut done) = (vec![0; 1 << 20], done);
+    /// Copies through a buffer, as far as the size at the opening: a file that grows without end must not fill the
+    /// disk.
+    fn copy_bytes(&self, target: &File, target_path: &Path, report: &mut Report<'_>) -> Result<(), Fault> {
+        let write = |error: io::Error| FileFault::new("write to", target_path, &error);
+        let mut out = SequentialFile::new(target.try_clone().map_err(write)?, self.size());
+        let mut source = (&self.file).take(self.size());
+        let (mut buffer, mut done) = (vec![0; BUFFER_BYTES], 0);
         loop {
             let length = match source.read(&mut buffer) {
+                Ok(0) => break,
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.failed(&error).into()),
             };
-            let bytes = buffer.get(..length).unwrap_or_default();
-            done = done.saturating_add(length as u64);
-            // A file that grows without end must not fill the disk.
-            if bytes.is_empty() || done > self.size() {
-                return match bytes {
-                    [] => Ok(()),
-                    _ => target.write_all(bytes).map_err(|e| FileFault::new("write to", target_path, &e).into()),
-                };
-            }
-            target.write_all(bytes).map_err(|error| FileFault::new("write to", target_path, &error))?;
+            out.append(buffer.get(..length).unwrap_or_default()).map_err(write)?;
+            done += length as u64;
             report(done).map_err(|error| self.failed(&error))?;
         }
+        out.finish().map_err(write)?;
+        Ok(())
     }
 
     fn failed(&self, error: &io::Error) -> FileFault {

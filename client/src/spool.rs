@@ -77,9 +77,16 @@ impl Spool {
     /// Moves a file in, if it is on the same file system; `None` if it is not.
     pub(crate) fn take(&self, source: &SourceFile) -> Result<Option<Spooled>, Fault> {
         let fault = |error: &io::Error| self.denied(error, FileFault::new("move", source.path(), error));
-        if !source.is_at(source.path()) {
+        if !source.is_named(source.path()) {
             let message = format!("{} is a link, or was replaced just now", source.path().display());
             return Err(Fault::invalid(message, "move takes the file itself; leave --move out to copy it"));
+        }
+        let changed = || {
+            let message = format!("{} changed while it was moved", source.path().display());
+            FileFault::other(message).hint("save it when nothing writes to it")
+        };
+        if !source.is_at(source.path()) {
+            return Err(changed().into());
         }
         // The way back must not depend on the working directory.
         let home = std::path::absolute(source.path()).map_err(|error| fault(&error))?;
@@ -96,7 +103,7 @@ impl Spool {
         // Dropped on an error, it goes back.
         File::open(&spooled.path).and_then(|file| share(&file, &self.dir)).map_err(|error| fault(&error))?;
         if !source.is_at(&spooled.path) {
-            return Err(FileFault::other(format!("{} changed while it was moved", source.path().display())).into());
+            return Err(changed().into());
         }
         Ok(Some(spooled))
     }

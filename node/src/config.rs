@@ -181,9 +181,8 @@ impl Config {
 /// Relative to the file; without `.` in it, because people read it.
 fn node_dir(file: &Path, dir: &str) -> Result<PathBuf, ConfigError> {
     let dir = file.parent().unwrap_or(Path::new("")).join(dir);
-    let absolute = std::path::absolute(&dir).map_err(|error| {
-        ConfigError::new(format!("node.dir {}: {error}", dir.display()), "give an absolute path")
-    })?;
+    let absolute = std::path::absolute(&dir)
+        .map_err(|error| ConfigError::new(format!("node.dir {}: {error}", dir.display()), "give an absolute path"))?;
     Ok(absolute.components().collect())
 }
 
@@ -207,9 +206,9 @@ fn socket(values: &Values, dir: &Path, warnings: &mut Vec<String>) -> Result<Opt
 
 fn log(values: &Values) -> Result<Log, ConfigError> {
     let level = values.text("log.level")?.to_owned();
-    EnvFilter::builder().parse(&level).map_err(|error| {
-        values.wrong("log.level", &error.to_string(), "write error, warn, info, debug or trace")
-    })?;
+    EnvFilter::builder()
+        .parse(&level)
+        .map_err(|error| values.wrong("log.level", &error.to_string(), "write error, warn, info, debug or trace"))?;
     let format = values.parse("log.format", |text| match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
@@ -281,7 +280,8 @@ fn count(text: &str) -> Result<u64, &'static str> {
 /// Of the file system that `dir` lies on, or will.
 fn file_system_bytes(dir: &Path) -> io::Result<u64> {
     let there = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let found = rustix::fs::statvfs(there)
-        .map_err(|e| io::Error::other(format!("the size of the file system of {} is not known: {e}", dir.display())))?;
+    let found = rustix::fs::statvfs(there).map_err(|e| {
+        io::Error::other(format!("the size of the file system of {} is not known: {e}", dir.display()))
+    })?;
     Ok(found.f_blocks.saturating_mul(found.f_frsize))
 }

@@ -143,3 +143,85 @@ impl<T: Clone + Send + Sync + 'static> Jobs<T> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::catalogue::SledCatalogue;
+    use crate::env::real::{SocketNet, SystemClock, SystemRng, TokioSpawn};
+    use cairn_store::disk::FileDisk;
+    use cairn_store::id::Incarnation;
+
+    fn env(folder: &std::path::Path) -> Env {
+        Env {
+            clock: Arc::new(SystemClock::default()),
+            rng: Arc::new(SystemRng),
+            spawn: Arc::new(TokioSpawn),
+            net: Arc::new(SocketNet),
+            disk: Arc::new(FileDisk::create(folder, Incarnation(Uuid::nil())).unwrap()),
+            catalogue: Arc::new(SledCatalogue::open(&folder.join("catalogue"), "boot").unwrap().0),
+        }
+    }
+
+    fn id(number: u128) -> RequestId {
+        RequestId(Uuid::from_u128(number))
+    }
+
+    #[tokio::test]
+    async fn a_job_runs_once_however_often_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (env, jobs, begun) =
+            (env(folder.path()), Arc::new(Jobs::<u32>::default()), Arc::new(AtomicUsize::new(0)));
+        let (go, gate) = tokio::sync::oneshot::channel::<()>();
+        let mut gate = Some(gate);
+        let mut begin = |meter: Arc<Meter>| {
+            let (gate, begun) = (gate.take(), begun.clone());
+            async move {
+                begun.fetch_add(1, Ordering::Relaxed);
+                meter.expect(10);
+                meter.add(4);
+                if let Some(gate) = gate {
+                    gate.await.unwrap();
+                }
+                Ok(7)
+            }
+        };
+        let running = jobs.run(&env, id(1), "save".into(), &mut begin).await;
+        assert_eq!(running, Ok(Progress::Running { done: 4, total: 10 }));
+        let other = jobs.run(&env, id(1), "another".into(), &mut begin).await;
+        assert_eq!(other.map_err(|e| e.code), Err(Code::Conflict));
+        go.send(()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(jobs.run(&env, id(1), "save".into(), &mut begin).await, Ok(Progress::Done(7)));
+        }
+        assert_eq!(begun.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_passing_failure_may_be_tried_again_and_a_final_one_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (env, jobs, begun) =
+            (env(folder.path()), Arc::new(Jobs::<u32>::default()), Arc::new(AtomicUsize::new(0)));
+        for (number, error, runs) in
+            [(1, Error::unavailable("busy"), 2), (2, Error::new(Code::Durability, "too few"), 1)]
+        {
+            begun.store(0, Ordering::Relaxed);
+            for _ in 0..2 {
+                let (error, begun) = (error.clone(), begun.clone());
+                let begin = |_| async move {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    Err(error)
+                };
+                let ended = jobs.run(&env, id(number), "save".into(), begin).await;
+                assert!(ended.is_err());
+                // The job's own task forgets it after telling.
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(begun.load(Ordering::Relaxed), runs, "{error}");
+        }
+    }
+}

@@ -40,3 +40,30 @@ impl Drop for Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    async fn is_ready<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
+        let mut future = future;
+        poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn one_at_a_time_for_each_name() {
+        let (turns, a, b) = (Turns::default(), "a".parse().unwrap(), "b".parse().unwrap());
+        let first = turns.wait(&a).await;
+        let mut second = pin!(turns.wait(&a));
+        assert!(!is_ready(second.as_mut()).await, "the name is held");
+        let other = turns.wait(&b).await;
+        drop(first);
+        let second = second.await;
+        drop((second, other));
+        assert!(turns.0.lock().unwrap().is_empty(), "what nobody holds is forgotten");
+    }
+}

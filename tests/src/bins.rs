@@ -20,7 +20,8 @@ fn folder() -> PathBuf {
     FOLDER
         .get_or_init(|| {
             let test = std::env::current_exe().expect("a test knows its own path");
-            let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in <profile>/deps").to_owned();
+            let folder =
+                test.parent().and_then(|deps| deps.parent()).expect("tests lie in <profile>/deps").to_owned();
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = Command::new(cargo);
             build.args(["build", "--workspace", "--bins", "--quiet"]);

@@ -64,7 +64,8 @@ impl Cluster {
     pub fn nodes(&self) -> Vec<NodeProcess> {
         let text = std::fs::read_to_string(self.dir.path().join("cluster.json")).expect("cluster.json");
         let json: Value = serde_json::from_str(&text).expect("cluster.json is JSON");
-        let text = |node: &Value, key: &str| node[key].as_str().unwrap_or_else(|| panic!("no {key}: {node}")).to_owned();
+        let text =
+            |node: &Value, key: &str| node[key].as_str().unwrap_or_else(|| panic!("no {key}: {node}")).to_owned();
         let node = |node: &Value| {
             let name = text(node, "name");
             let revived = self.revived_pid(&name);
@@ -141,7 +142,8 @@ impl Cluster {
         until(&format!("{name} is {state}"), || {
             let listed = self.cairn(at, ["node", "ls"]);
             let is = |node: &Value| node["name"] == name && node["state"] == state;
-            (listed.code == 0 && listed.json()["nodes"].as_array().is_some_and(|all| all.iter().any(is))).then_some(())
+            (listed.code == 0 && listed.json()["nodes"].as_array().is_some_and(|all| all.iter().any(is)))
+                .then_some(())
         });
     }
 
@@ -181,7 +183,8 @@ impl Cluster {
         }
         let mut found = Vec::new();
         walk(&self.node(node).dir.join("segments"), &mut found);
-        found.into_iter().find(|path| crate::files::digest(path) == digest)
+        // One that goes away while it is looked at is not the one.
+        found.into_iter().find(|path| crate::files::digest_of(path).is_ok_and(|found| found == digest))
     }
 
     fn revived_pid(&self, name: &str) -> Option<i32> {
@@ -219,7 +222,8 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for node in self.nodes() {
-                let log = std::fs::read_to_string(self.dir.path().join(&node.name).join("cairnd.log")).unwrap_or_default();
+                let log =
+                    std::fs::read_to_string(self.dir.path().join(&node.name).join("cairnd.log")).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(15).collect();
                 let tail: Vec<&str> = tail.into_iter().rev().collect();
                 eprintln_lines(&node.name, &tail);
@@ -241,20 +245,24 @@ fn eprintln_lines(name: &str, lines: &[&str]) {
 }
 
 /// Whether a process has ended; one that only waits to be reaped has.
-fn gone(pid: i32) -> bool {
+pub fn gone(pid: i32) -> bool {
     let Some(process) = Pid::from_raw(pid) else { return true };
     if test_kill_process(process).is_err() {
         return true;
     }
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')) || stat.is_empty()
+    let zombie = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')) || stat.is_empty();
+    // While another of its threads is still ending, its ports and locks are still held.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    zombie && threads <= 1
 }
 
 fn spawn_dev(dir: &Path, nodes: u32, storage: u32) -> Child {
     let mut command = Command::new(bins::cairnd());
     command.arg("dev").arg("--dir").arg(dir).args(["--base-port", "0"]);
     command.args(["--nodes", &nodes.to_string(), "--storage-nodes", &storage.to_string()]);
-    let mut dev = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("dev starts");
+    let mut dev =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("dev starts");
     let stdout = dev.stdout.take().expect("stdout is piped");
     let (tell, ready) = mpsc::channel();
     std::thread::spawn(move || {

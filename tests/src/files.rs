@@ -48,10 +48,16 @@ pub fn sqlite_check(path: &Path) -> (String, u32) {
 }
 
 /// The BLAKE3 of a file's bytes, in hex: what `b3sum` prints.
+#[track_caller]
 pub fn digest(path: &Path) -> String {
+    digest_of(path).unwrap_or_else(|e| panic!("{} cannot be read: {e}", path.display()))
+}
+
+/// The same, of a file that may go away.
+pub fn digest_of(path: &Path) -> std::io::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(fs::File::open(path).expect("the file opens")).expect("the file reads");
-    hasher.finalize().to_hex().to_string()
+    hasher.update_reader(fs::File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Insists that two files have the same bytes.

@@ -2,6 +2,7 @@
 //!
 //! - [`bins`]: the two programs, built once;
 //! - [`cluster`]: a cluster of `cairnd` processes on free loopback ports, under a folder that goes with it;
+//! - [`prepared`]: clusters whose nodes have settings of their own;
 //! - [`run`]: one call of a program, and what it said;
 //! - [`files`]: real input: an SQLite database, executables, sizes around the block size;
 //! - [`shared`]: one cluster for several test functions;
@@ -9,11 +10,17 @@
 //!
 //! A failed expectation panics: this crate is only ever used by tests.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed expectation is a failed test"
+)]
 
 pub mod bins;
 pub mod cluster;
 pub mod files;
+pub mod prepared;
 pub mod run;
 pub mod shared;
 pub mod wait;

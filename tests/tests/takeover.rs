@@ -91,15 +91,18 @@ fn the_owner_that_leads_is_killed() {
     story(&mut cluster, &leader, &leader, other_than(&[&leader]));
 }
 
-/// The file of a process that ends in `.seg`, and how far it was read or written through that descriptor.
-fn open_segment(pid: i32) -> Option<(PathBuf, u64)> {
+/// The segment that a process has open.
+fn open_segment(pid: i32) -> Option<PathBuf> {
     fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().find_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;
-        target.extension().filter(|e| *e == "seg")?;
-        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", entry.file_name().display())).ok()?;
-        let position = info.lines().find_map(|line| line.strip_prefix("pos:"))?.trim().parse().ok()?;
-        Some((target, position))
+        target.extension().is_some_and(|e| e == "seg").then_some(target)
     })
+}
+
+/// The bytes that a process has written, to files above all.
+fn written(pid: i32) -> u64 {
+    let counts = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -113,6 +116,9 @@ fn a_holder_is_killed_in_the_middle_of_a_load_and_another_one_goes_on() {
     assert!(resumed, "no load could be caught in the middle");
 }
 
+/// From here on a load has verified blocks, in bytes.
+const BEGUN: u64 = 8 << 20;
+
 /// Whether the kill came in the middle; if so, everything about the load is asserted.
 fn kill_a_source(cluster: &mut Cluster, file: &Path, size: u64, name: &str) -> bool {
     let args = ["save".as_ref(), name.as_ref(), file.as_os_str(), "--replicas".as_ref(), "1".as_ref()];
@@ -120,22 +126,22 @@ fn kill_a_source(cluster: &mut Cluster, file: &Path, size: u64, name: &str) -> b
     let holder = saved["replicas"][0]["node"].as_str().unwrap().to_owned();
     let loader = other_than(&["n1", &holder]);
     let pid = cluster.node(loader).pid;
+    let before = written(pid);
 
     let out = cluster.scratch().join(format!("{name}.out"));
-    let mut command =
-        cluster.command(loader, ["load".as_ref(), name.as_ref(), "--out".as_ref(), out.as_os_str()]);
+    let mut command = cluster.command(loader, ["load".as_ref(), name.as_ref(), "--out".as_ref(), out.as_os_str()]);
     let load = std::thread::spawn(move || Run::of(&mut command));
     // Stopped while it writes, it takes no more than the sockets hold, and a source has it open.
-    while open_segment(pid).is_none_or(|(_, position)| position < files::BLOCK) && !load.is_finished() {
+    while written(pid) - before < BEGUN && !load.is_finished() {
         std::hint::spin_loop();
     }
     cluster.signal(loader, Signal::STOP);
-    let caught = open_segment(pid).filter(|(_, written)| (files::BLOCK..size - (64 << 20)).contains(written));
+    let caught = open_segment(pid).filter(|_| (BEGUN..size - (64 << 20)).contains(&(written(pid) - before)));
     let source = ["n1", &holder].into_iter().find(|name| {
-        let link = open_segment(cluster.node(name).pid);
-        link.is_some_and(|(path, _)| fs::metadata(path).is_ok_and(|m| m.size() == size))
+        let open = open_segment(cluster.node(name).pid);
+        open.is_some_and(|path| fs::metadata(path).is_ok_and(|m| m.size() == size))
     });
-    let Some(((path, _), source)) = caught.zip(source.map(str::to_owned)) else {
+    let Some((path, source)) = caught.zip(source.map(str::to_owned)) else {
         cluster.signal(loader, Signal::CONT);
         load.join().unwrap().expect(0);
         fs::remove_file(out).unwrap();

@@ -23,22 +23,16 @@ struct Subject {
 }
 
 fn subject(cluster: &Cluster, name: &str) -> Subject {
-    let seed = u64::from_le_bytes(blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().unwrap());
-    let file = files::random(&cluster.scratch(), name, SIZE, seed);
     // Placement balances; sooner or later it is the storage node's turn.
     let mut attempt = 0;
-    let name = until("the storage node is chosen", || {
+    let (name, file) = until("the storage node is chosen", || {
         attempt += 1;
         let name = format!("{name}-{attempt}");
+        let seed = u64::from_le_bytes(blake3::hash(name.as_bytes()).as_bytes()[..8].try_into().unwrap());
+        let file = files::random(&cluster.scratch(), &name, SIZE, seed);
         let args = ["save".as_ref(), name.as_ref(), file.as_os_str(), "--replicas".as_ref(), "1".as_ref()];
         let saved = cluster.cairn("n1", args).expect(0).json();
-        if saved["replicas"][0]["node"] == "s1" {
-            return Some(name);
-        }
-        cluster.cairn("n1", ["rm", &name, "--yes"]).expect(0);
-        let digest = saved["digest"].as_str().unwrap().to_owned();
-        until("the bytes are gone", || cluster.copy_on("n1", &digest).is_none().then_some(()));
-        None
+        (saved["replicas"][0]["node"] == "s1").then_some((name, file))
     });
     Subject { digest: files::digest(&file), name, file }
 }

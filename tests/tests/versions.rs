@@ -109,7 +109,8 @@ fn versions_count_without_gaps_whatever_is_refused_between_them() {
 #[test]
 fn the_newest_k_versions_are_kept_and_older_bytes_go() {
     let cluster = CLUSTER.get();
-    let files: Vec<_> = (1..=4).map(|n| files::random(&cluster.scratch(), &format!("kept-{n}"), 100_000, n)).collect();
+    let files: Vec<_> =
+        (1..=4).map(|n| files::random(&cluster.scratch(), &format!("kept-{n}"), 100_000, n)).collect();
     for file in &files {
         save(&cluster, "n1", "kept", file, &["--keep", "2"]).expect(0);
     }

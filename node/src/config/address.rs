@@ -33,12 +33,7 @@ pub(super) fn listen(
         let hint = "give each of listen.rpc, listen.data and listen.http a port of its own";
         return Err(values.wrong("listen.data", "two of the addresses are the same", hint));
     }
-    Ok(Listen {
-        rpc: values.text("listen.rpc")?.into(),
-        data: values.text("listen.data")?.into(),
-        unix,
-        advertised,
-    })
+    Ok(Listen { rpc: values.text("listen.rpc")?.into(), data: values.text("listen.data")?.into(), unix, advertised })
 }
 
 fn split(address: &str) -> Result<(&str, u16), &'static str> {

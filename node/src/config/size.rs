@@ -34,7 +34,8 @@ mod tests {
 
     #[test]
     fn people_write_bytes_in_many_ways() {
-        let good = [("0", 0), ("1073741824", 1 << 30), ("10GiB", 10 << 30), ("500 MB", 500_000_000), (" 1kib ", 1024)];
+        let good =
+            [("0", 0), ("1073741824", 1 << 30), ("10GiB", 10 << 30), ("500 MB", 500_000_000), (" 1kib ", 1024)];
         for (text, bytes) in good {
             assert_eq!(parse(text), Ok(bytes), "{text}");
         }

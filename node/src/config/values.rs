@@ -112,7 +112,8 @@ impl Values {
                     toml::Value::Integer(number) => number.to_string(),
                     toml::Value::Boolean(truth) => truth.to_string(),
                     _ => {
-                        let message = format!("{file}: {name} is neither a text nor a whole number nor true or false");
+                        let message =
+                            format!("{file}: {name} is neither a text nor a whole number nor true or false");
                         return Err(ConfigError::new(message, format!("it is {}", key.about)));
                     }
                 };
@@ -122,11 +123,7 @@ impl Values {
         Ok(())
     }
 
-    fn take_variables(
-        &mut self,
-        variables: impl IntoIterator<Item = (String, String)>,
-        warnings: &mut Vec<String>,
-    ) {
+    fn take_variables(&mut self, variables: impl IntoIterator<Item = (String, String)>, warnings: &mut Vec<String>) {
         for (name, text) in variables {
             if let Some(key) = KEYS.iter().find(|key| key.variable() == name) {
                 self.set(key, text, Origin::Variable(name));
@@ -169,7 +166,8 @@ fn unknown(name: &str, place: &str) -> ConfigError {
     let nearest = if name.contains('.') {
         nearest(name, KEYS.iter().map(|key| key.name.to_owned()))
     } else {
-        nearest(name, KEYS.iter().map(last)).and_then(|near| KEYS.iter().find(|key| last(key) == near).map(|k| k.name.into()))
+        nearest(name, KEYS.iter().map(last))
+            .and_then(|near| KEYS.iter().find(|key| last(key) == near).map(|k| k.name.into()))
     };
     let hint = format!("the nearest is {}; deploy/config.example.toml shows every key", nearest.unwrap_or_default());
     ConfigError::new(format!("{place}: there is no key {name}"), hint)

@@ -239,3 +239,33 @@ impl RaftSnapshotBuilder<Types> for Builder {
         Ok(self.snapshot.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(time: u64, stamped: Option<(u64, u64)>) -> View {
+        let mut view = View::default();
+        view.state.time = LogTime(time);
+        view.stamped = stamped.map(|(term, at)| (term, Duration::from_millis(at)));
+        view
+    }
+
+    #[test]
+    fn a_leaders_clock_stands_still_before_its_own_first_entry() {
+        let now = Duration::from_millis(9_000);
+        assert_eq!(view(500, None).clock(3, now), LogTime(500));
+        // The stamp of an earlier leader says nothing about how much time has passed.
+        assert_eq!(view(500, Some((2, 1_000))).clock(3, now), LogTime(500));
+        assert!(!view(500, Some((2, 1_000))).stamped_in(3));
+    }
+
+    #[test]
+    fn a_leaders_clock_runs_from_its_newest_stamp() {
+        let view = view(500, Some((3, 1_000)));
+        assert_eq!(view.clock(3, Duration::from_millis(1_000)), LogTime(500));
+        assert_eq!(view.clock(3, Duration::from_millis(1_750)), LogTime(1_250));
+        // The env's clock never goes back; if it did, log time would not.
+        assert_eq!(view.clock(3, Duration::from_millis(10)), LogTime(500));
+    }
+}

@@ -91,7 +91,8 @@ impl Core {
         if leader == self.me() {
             return self.env.timeout(limit, self.propose_here(command)).await.unwrap_or(Err(NotNow::Unsure));
         }
-        let asked = self.links.ask(leader, limit, |peer| async move { peer.propose(super::rpc::context(), command).await });
+        let asked =
+            self.links.ask(leader, limit, |peer| async move { peer.propose(super::rpc::context(), command).await });
         match asked.await {
             Ok(answer) => answer,
             Err(AskError::Link(_)) => Err(NotNow::NotLeader(None)),

@@ -24,10 +24,16 @@ const EXPIRE_MAX: usize = 100;
 /// A learner may vote when it lacks at most so many entries.
 const LAG_MAX: u64 = 1000;
 
+/// After a change of the membership the next one is likely near: for so long the leader looks more often.
+const HURRY: Duration = Duration::from_secs(1);
+/// How many times as often.
+const HURRY_FACTOR: u32 = 8;
+
 /// Runs until the node ends.
 pub async fn lead(core: Arc<Core>) {
     let mut led: Option<(u64, Duration)> = None;
     let mut stamped: Option<(u64, Duration)> = None;
+    let mut hurry_until = Duration::ZERO;
     while !core.stop.is_set() {
         let now = core.env.clock.now();
         led = core.leading().map(|term| match led {
@@ -50,11 +56,14 @@ pub async fn lead(core: Arc<Core>) {
             }
             mark(&core, &view.state, now.saturating_sub(since)).await;
             expire(&core, &view.state).await;
-            if let Err(e) = membership(&core, &view).await {
-                tracing::debug!(error = %e, "the membership could not be changed now");
+            match membership(&core, &view).await {
+                Ok(true) => hurry_until = core.env.clock.now() + HURRY,
+                Ok(false) => {}
+                Err(e) => tracing::debug!(error = %e, "the membership could not be changed now"),
             }
         }
-        core.env.clock.sleep(core.limits.work).await;
+        let hurry = core.env.clock.now() < hurry_until;
+        core.env.clock.sleep(if hurry { core.limits.work / HURRY_FACTOR } else { core.limits.work }).await;
     }
 }
 
@@ -92,8 +101,9 @@ async fn expire(core: &Core, state: &State) {
     }
 }
 
-/// Makes members learn, learners vote, and addresses follow what members say of themselves.
-async fn membership(core: &Core, view: &View) -> Result<(), String> {
+/// Makes members learn, learners vote, and addresses follow what members say of themselves: one change at a time. Tells
+/// whether there was one.
+async fn membership(core: &Core, view: &View) -> Result<bool, String> {
     let membership = view.membership.membership();
     let known: std::collections::BTreeMap<u64, Peer> =
         membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect();
@@ -107,11 +117,11 @@ async fn membership(core: &Core, view: &View) -> Result<(), String> {
             None => {
                 tracing::info!(node = %member.profile.name, "a member begins to learn");
                 let added = core.raft.add_learner(member.id.0, peer, false);
-                return within(core, added).await;
+                return within(core, added).await.map(|()| true);
             }
             Some(now) if *now != peer => {
                 let change = ChangeMembers::SetNodes([(member.id.0, peer)].into());
-                return within(core, core.raft.change_membership(change, true)).await;
+                return within(core, core.raft.change_membership(change, true)).await.map(|()| true);
             }
             Some(_) => {}
         }
@@ -120,9 +130,9 @@ async fn membership(core: &Core, view: &View) -> Result<(), String> {
     if let Some(voters) = grow(&learners(core, view), &voters) {
         tracing::info!(?voters, "the voters change");
         let ids: BTreeSet<u64> = voters.iter().map(|id| id.0).collect();
-        return within(core, core.raft.change_membership(ids, true)).await;
+        return within(core, core.raft.change_membership(ids, true)).await.map(|()| true);
     }
-    Ok(())
+    Ok(false)
 }
 
 fn learners(core: &Core, view: &View) -> Vec<Learner> {

@@ -25,14 +25,15 @@ pub enum Verdict {
 /// Reads a whole copy and compares it with its table.
 pub async fn verify(core: &Core, copy: CopyId) -> Verdict {
     let disk = core.env.disk.clone();
-    let read = core.env.blocking(move || read_through(disk.as_ref(), copy)).await;
-    match read.and_then(|done| done) {
+    let look = move || match read_through(disk.as_ref(), copy) {
         Ok(true) => Verdict::Good,
         Ok(false) => Verdict::Corrupt,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Verdict::Missing,
+        // Whoever looked just before may have put it aside: then it is not missing.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !disk.keeps_bytes(copy).unwrap_or(true) => Verdict::Missing,
         // Bytes that cannot be read are no better than wrong ones.
         Err(_) => Verdict::Corrupt,
-    }
+    };
+    core.env.blocking(look).await.unwrap_or(Verdict::Corrupt)
 }
 
 fn read_through(disk: &dyn Disk, copy: CopyId) -> io::Result<bool> {
@@ -88,7 +89,11 @@ impl Core {
         });
         let (disk, catalogue) = (self.env.disk.clone(), self.env.catalogue.clone());
         let put_aside = self.env.blocking(move || {
-            let held = disk.read_toc(copy).ok().map(|toc| crate::catalogue::Held::from(&toc));
+            // Its `.toc` may be what is bad: then only the catalogue knows it.
+            let held = match referenced {
+                Some((segment, version)) => catalogue.find(segment, version)?.into_iter().find(|h| h.copy == copy),
+                None => disk.read_toc(copy).ok().map(|toc| crate::catalogue::Held::from(&toc)),
+            };
             match disk.quarantine(copy) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}

@@ -221,6 +221,12 @@ impl Disk for FileDisk {
         scan::quarantine(self, copy)
     }
 
+    fn keeps_bytes(&self, copy: CopyId) -> io::Result<bool> {
+        // In this order: they may be on their way from the one place to the other.
+        let places = [self.seg(copy), self.quarantined(copy, SEG)];
+        places.iter().try_fold(false, |found, path| Ok(found || path.try_exists().map_err(at(path))?))
+    }
+
     fn scan(&self) -> io::Result<Vec<Toc>> {
         scan::scan(self)
     }

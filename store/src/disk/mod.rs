@@ -16,6 +16,7 @@
 //! Every function blocks. A full disk is `ErrorKind::StorageFull`; any other error of a write or of an fsync is a
 //! local fault: the caller stops the node and never tries again.
 
+mod direct;
 mod layout;
 mod read;
 mod scan;
@@ -28,6 +29,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
+pub use direct::{DIRECT_BYTES_MIN, SequentialFile};
 pub use layout::{FileDisk, SPOOL_MARK};
 pub use table::{TOC_KIND, Toc};
 
@@ -107,6 +109,11 @@ pub trait Disk: Send + Sync {
 
     /// Moves a copy out of the way, to be looked at.
     fn quarantine(&self, copy: CopyId) -> io::Result<()>;
+
+    /// Whether the bytes of a copy lie here at all, in their place or in quarantine.
+    fn keeps_bytes(&self, copy: CopyId) -> io::Result<bool> {
+        Ok(self.open(copy).is_ok())
+    }
 
     /// Every copy that exists. Removes halves, and moves copies whose `.toc` is damaged into quarantine.
     fn scan(&self) -> io::Result<Vec<Toc>>;

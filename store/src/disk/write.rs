@@ -2,22 +2,20 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
-use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, AtFlags, CWD, FallocateFlags};
+use rustix::fs::{AtFlags, CWD, FallocateFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::direct::SequentialFile;
 use super::layout::{FileDisk, SEG, TOC, at, remove, replace, sync_folder};
 use super::{Disk, ReadAt, SegmentWriter, TOC_KIND, Toc, read};
 use crate::digest::{BLOCK_BYTES, block_count, block_len};
 use crate::id::CopyId;
 use crate::record;
 
-/// After how many bytes the kernel is told to begin writing them: so the fsync at the end has little left to do.
-const EARLY_WRITE_BYTES: u64 = 32 << 20;
 /// The buffer before a snapshot, in bytes.
 const SNAPSHOT_BUFFER_BYTES: usize = 1 << 20;
 /// The unit in which `stat` counts blocks, in bytes, whatever the file system's own is.
@@ -29,11 +27,9 @@ const READ_ONLY: u32 = 0o444;
 #[derive(Debug)]
 pub(super) struct FileWriter {
     path: PathBuf,
-    file: File,
+    file: SequentialFile,
     size: u64,
     written: u64,
-    /// Up to here the kernel was told to begin.
-    begun: u64,
 }
 
 pub(super) fn create(disk: &FileDisk, copy: CopyId, size: u64) -> io::Result<FileWriter> {
@@ -41,7 +37,7 @@ pub(super) fn create(disk: &FileDisk, copy: CopyId, size: u64) -> io::Result<Fil
     let path = disk.seg(copy);
     let file = create_new(&path)?;
     or_remove(&path, reserve(&file, size))?;
-    Ok(FileWriter { path, file, size, written: 0, begun: 0 })
+    Ok(FileWriter { path, file: SequentialFile::new(file, size), size, written: 0 })
 }
 
 impl SegmentWriter for FileWriter {
@@ -51,13 +47,8 @@ impl SegmentWriter for FileWriter {
             let text = format!("{}: more than the {} bytes that were announced", self.path.display(), self.size);
             return Err(io::Error::new(ErrorKind::InvalidInput, text));
         }
-        self.file.write_all(bytes).map_err(at(&self.path))?;
+        self.file.append(bytes).map_err(at(&self.path))?;
         self.written = end;
-        if end - self.begun >= EARLY_WRITE_BYTES {
-            // On Linux this begins the write-back of dirty pages and does not wait. It is advice: the fsync decides.
-            let _ = rustix::fs::fadvise(&self.file, self.begun, NonZeroU64::new(end - self.begun), Advice::DontNeed);
-            self.begun = end;
-        }
         Ok(())
     }
 
@@ -67,7 +58,8 @@ impl SegmentWriter for FileWriter {
             let text = format!("{}: {} of {} bytes were written", self.path.display(), self.written, self.size);
             return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
         }
-        self.file.sync_all().map_err(at(&self.path))
+        let Self { path, file, .. } = *self;
+        file.finish().and_then(|file| file.sync_all()).map_err(at(&path))
     }
 }
 

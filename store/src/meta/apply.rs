@@ -57,7 +57,9 @@ impl State {
                 self.register(request, name, *segment, *owner, *kind, now)
             }
             Command::Commit { request, commit } => self.commit(request, commit, now),
-            Command::Confirm { segment, version, digest, receipt } => self.confirm(*segment, *version, *digest, receipt),
+            Command::Confirm { segment, version, digest, receipt } => {
+                self.confirm(*segment, *version, *digest, receipt)
+            }
             Command::Lose { segment, version, copy, finding } => self.lose(*segment, *version, *copy, *finding),
             Command::Claim { request, segment, epoch, head, node } => {
                 self.claim(request, *segment, *epoch, *head, *node, now)

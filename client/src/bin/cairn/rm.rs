@@ -17,7 +17,8 @@ pub(crate) async fn run(client: &Client, args: RmArgs, output: &Output) -> Resul
     if dry_run {
         let detail = client.show(&name).await?;
         if let Some(version) = version.filter(|v| detail.versions.iter().all(|d| d.version != *v)) {
-            return Err(api::Error::new(Code::NotFound, format!("{name} has no version {version}")).into());
+            let error = api::Error::new(Code::NotFound, format!("{name} has no version {version}"));
+            return Err(error.hint(format!("see `cairn history {name}`")).into());
         }
     } else if !yes {
         confirm(name.as_str(), version).await?;

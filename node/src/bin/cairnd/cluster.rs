@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::child::Child;
-pub(crate) use self::plan::{BasePort, NodePlan, Plan};
+pub(crate) use self::plan::{BasePort, NodePlan, Plan, Wish};
 pub(crate) use self::record::Record;
 use crate::failure::{Failure, UNAVAILABLE};
 use crate::join::Prepared;
@@ -78,14 +78,17 @@ impl Cluster {
         }
         let seeds = Client::new(members.iter().map(|node| node.rpc.clone()).collect(), START_PATIENCE);
         let executors = nodes.iter().filter(|node| node.role == Role::Executor).count();
-        let (first, later): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|(node, _)| node.role == Role::Executor);
+        let (first, later): (Vec<_>, Vec<_>) =
+            prepared.into_iter().partition(|(node, _)| node.role == Role::Executor);
         for (node, folder) in first {
             self.join(node, folder, &seeds, deadline).await?;
         }
         if !later.is_empty() {
             // Storage nodes come when executors have become the voters.
-            self.wait(deadline, "for its voters", |nodes| nodes.iter().filter(|n| n.voter).count() >= voters(executors))
-                .await?;
+            self.wait(deadline, "for its voters", |nodes| {
+                nodes.iter().filter(|n| n.voter).count() >= voters(executors)
+            })
+            .await?;
         }
         for (node, folder) in later {
             self.join(node, folder, &seeds, deadline).await?;

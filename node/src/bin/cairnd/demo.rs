@@ -1,10 +1,60 @@
-//! `cairnd demo`: the whole story.
+//! `cairnd demo`: the whole story, told with real processes.
+//!
+//! - `story`: the steps, and what is told of them;
+//! - `app`: the application, in a process of its own: all it knows is its node's address;
+//! - `compare`: byte for byte.
+//!
+//! Exit 0 only if the bytes that were loaded are those that were saved.
 
 pub(crate) mod app;
+mod compare;
+mod story;
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::args::DemoArgs;
+use crate::cluster::{BasePort, Cluster, Plan, Wish};
+use crate::dev::temporary_dir;
 use crate::failure::Failure;
+use crate::signals::Signals;
+use crate::{output, small_runtime};
 
-pub(crate) fn run(_args: DemoArgs) -> Result<u8, Failure> {
-    Err(Failure::new("not yet"))
+pub(crate) fn run(args: DemoArgs) -> Result<u8, Failure> {
+    let file = match args.file {
+        Some(file) => file,
+        None => std::env::current_exe().map_err(Failure::io("cannot find this program's own file"))?,
+    };
+    check(&file)?;
+    let folder = temporary_dir()?;
+    let wish = Wish { dir: folder.path(), executors: 3, storage: 1, base: BasePort::Free, capacity: None };
+    let plan = Plan::make(&wish)?;
+    let ended = small_runtime()?.block_on(until_signal(plan, &file));
+    // Only now that no node writes there.
+    drop(folder);
+    ended
+}
+
+fn check(file: &Path) -> Result<(), Failure> {
+    let metadata = fs::metadata(file).map_err(Failure::io(file.display()))?;
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let message = format!("{} is not a regular file", file.display());
+    Err(Failure::new(message).hint("give a file to save, or none for this program itself"))
+}
+
+async fn until_signal(plan: Plan, file: &Path) -> Result<u8, Failure> {
+    let file: PathBuf = std::path::absolute(file).map_err(Failure::io(file.display()))?;
+    let mut signals = Signals::listen()?;
+    let mut cluster = Cluster::new(plan)?;
+    let ended = tokio::select! {
+        told = story::tell(&mut cluster, &file) => told.map(|()| 0),
+        code = signals.next() => Ok(code),
+    };
+    cluster.stop().await;
+    if matches!(ended, Ok(0)) {
+        output::line("\nEvery process has ended; the temporary folder is gone.");
+    }
+    ended
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use crate::args::DevArgs;
-use crate::cluster::{BasePort, Cluster, Plan};
+use crate::cluster::{BasePort, Cluster, Plan, Wish};
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::{output, small_runtime};
@@ -23,7 +23,8 @@ pub(crate) fn run(args: DevArgs) -> Result<u8, Failure> {
         Some(0) => BasePort::Free,
         Some(port) => BasePort::At(port),
     };
-    let plan = Plan::make(&dir, args.nodes, args.storage_nodes, base)?;
+    let plan =
+        Plan::make(&Wish { dir: &dir, executors: args.nodes, storage: args.storage_nodes, base, capacity: None })?;
     plan.check_ports()?;
     let ended = small_runtime()?.block_on(run_until_signal(plan));
     // Only now that no node writes there.

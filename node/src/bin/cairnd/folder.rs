@@ -105,9 +105,11 @@ impl Joining {
     pub(crate) fn read(&self) -> Result<Option<Incarnation>, Failure> {
         let path = self.0.display();
         match fs::read_to_string(&self.0) {
-            Ok(text) => text.trim().parse().map(Some).map_err(|_| {
-                Failure::new(format!("{path} is damaged")).hint("begin anew in an empty folder")
-            }),
+            Ok(text) => text
+                .trim()
+                .parse()
+                .map(Some)
+                .map_err(|_| Failure::new(format!("{path} is damaged")).hint("begin anew in an empty folder")),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(Failure::io(path)(e)),
         }

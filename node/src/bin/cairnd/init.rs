@@ -28,12 +28,8 @@ pub(crate) fn found(config: &Config) -> Result<Identity, Failure> {
         let message = format!("{} has begun to join a cluster, which may know it already", dir.display());
         return Err(Failure::new(message).exit(CONFLICT).hint("repeat the join, or use an empty folder"));
     }
-    let founded = Identity {
-        cluster: ClusterId(new_id()),
-        node: NodeId(1),
-        incarnation: Incarnation(new_id()),
-        founder: true,
-    };
+    let founded =
+        Identity { cluster: ClusterId(new_id()), node: NodeId(1), incarnation: Incarnation(new_id()), founder: true };
     let folder = Folder::make(dir, founded.incarnation)?;
     // Another init may have been quicker.
     refuse_used(config)?;

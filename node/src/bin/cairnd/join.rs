@@ -76,7 +76,9 @@ async fn check_member(config: &Config, known: &Identity, seeds: &Client) -> Resu
     }
     if !seeds.nodes().await?.iter().any(|node| node.id == known.node) {
         let message = format!("{dir} holds node {}, which was removed from cluster {theirs}", known.node);
-        return Err(Failure::new(message).exit(CONFLICT).hint("it may join as a new node: give node.dir an empty folder"));
+        return Err(Failure::new(message)
+            .exit(CONFLICT)
+            .hint("it may join as a new node: give node.dir an empty folder"));
     }
     Ok(())
 }

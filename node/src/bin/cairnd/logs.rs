@@ -12,7 +12,9 @@ pub(crate) fn init(log: &Log) {
     // A plain level speaks of our own crates; directives are taken as they are.
     let directives = match log.level.parse::<LevelFilter>() {
         Ok(LevelFilter::OFF) => "off".into(),
-        Ok(level) => format!("{LIBRARIES},cairnd={level},cairn_node={level},cairn_store={level},cairn_client={level}"),
+        Ok(level) => {
+            format!("{LIBRARIES},cairnd={level},cairn_node={level},cairn_store={level},cairn_client={level}")
+        }
         Err(_) => log.level.clone(),
     };
     let layer = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(directives)).with_writer(std::io::stderr);

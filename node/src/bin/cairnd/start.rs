@@ -79,8 +79,9 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         }
     };
     ended.map_err(|fault| {
-        Failure::new(format!("the node must not go on: {fault}"))
-            .hint("see the lines above; what is committed is safe on the other nodes. Mend the cause before a restart")
+        Failure::new(format!("the node must not go on: {fault}")).hint(
+            "see the lines above; what is committed is safe on the other nodes. Mend the cause before a restart",
+        )
     })?;
     // After a fault nothing is written any more; the catalogue is checked at the next start.
     catalogue.close()?;

@@ -135,7 +135,12 @@ fn copies_of_a_version_are_bounded() {
     let most = COPIES_MAX as u64;
     let mut state = cluster(most + 1);
     apply(&mut state, 0, commit(2, 0, vec![receipt(1)], BTreeMap::new())).unwrap();
-    let confirm = |receipt| Command::Confirm { segment: ids::segment(1), version: Version(1), digest: Digest::of(b"x"), receipt };
+    let confirm = |receipt| Command::Confirm {
+        segment: ids::segment(1),
+        version: Version(1),
+        digest: Digest::of(b"x"),
+        receipt,
+    };
     for number in 2..=most {
         assert_eq!(apply(&mut state, 0, confirm(receipt(number))), Ok(Outcome::Done));
     }
@@ -150,13 +155,21 @@ fn a_full_list_of_copies_can_still_be_repaired() {
     apply(&mut state, 0, commit(2, 0, vec![receipt(1)], BTreeMap::new())).unwrap();
     let (segment, version) = (ids::segment(1), Version(1));
     for number in 2..=most {
-        apply(&mut state, 0, Command::Confirm { segment, version, digest: Digest::of(b"x"), receipt: receipt(number) }).unwrap();
+        apply(
+            &mut state,
+            0,
+            Command::Confirm { segment, version, digest: Digest::of(b"x"), receipt: receipt(number) },
+        )
+        .unwrap();
     }
     let lose = Command::Lose { segment, version, copy: ids::copy(2), finding: Finding::Corrupt };
     apply(&mut state, 0, lose).unwrap();
     // The new copy takes the lost one's place on node 2: the list does not grow.
     let receipt = Receipt { copy: ids::copy(most + 1), ..receipt(2) };
-    assert_eq!(apply(&mut state, 0, Command::Confirm { segment, version, digest: Digest::of(b"x"), receipt }), Ok(Outcome::Done));
+    assert_eq!(
+        apply(&mut state, 0, Command::Confirm { segment, version, digest: Digest::of(b"x"), receipt }),
+        Ok(Outcome::Done)
+    );
 }
 
 #[test]
@@ -169,12 +182,19 @@ fn ended_copies_of_a_version_are_bounded_and_all_remembered() {
     for number in 100..100 + ended {
         let lose = Command::Lose { segment, version, copy: ids::copy(number), finding: Finding::Missing };
         apply(&mut state, 0, lose).unwrap();
-        apply(&mut state, 0, Command::Confirm { segment, version, digest: Digest::of(b"x"), receipt: copy(number + 1) }).unwrap();
+        apply(
+            &mut state,
+            0,
+            Command::Confirm { segment, version, digest: Digest::of(b"x"), receipt: copy(number + 1) },
+        )
+        .unwrap();
     }
     let last = 100 + ended;
     apply(&mut state, 0, Command::Lose { segment, version, copy: ids::copy(last), finding: Finding::Missing })
         .unwrap();
-    let mut confirm = |number| apply(&mut state, 0, Command::Confirm { segment, version, digest: Digest::of(b"x"), receipt: copy(number) });
+    let mut confirm = |number| {
+        apply(&mut state, 0, Command::Confirm { segment, version, digest: Digest::of(b"x"), receipt: copy(number) })
+    };
     assert_eq!(confirm(last + 1), Err(Rejection::TooManyCopies));
     for number in 100..=last {
         assert_eq!(confirm(number), Err(Rejection::CopySpent));

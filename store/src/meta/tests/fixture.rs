@@ -84,7 +84,12 @@ fn log() -> Vec<Command> {
         commit(3, 1, 1, vec![receipt(4, 1), receipt(5, 3)]),
         lose(2, Finding::Corrupt),
         lose(3, Finding::Missing),
-        Command::Confirm { segment: segment(1), version: Version(1), digest: Digest::of(&[0]), receipt: receipt(6, 2) },
+        Command::Confirm {
+            segment: segment(1),
+            version: Version(1),
+            digest: Digest::of(&[0]),
+            receipt: receipt(6, 2),
+        },
         commit(4, 1, 0, vec![receipt(7, 1), receipt(8, 2)]),
         Command::Claim {
             request: request(5),

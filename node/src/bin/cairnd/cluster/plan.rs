@@ -32,6 +32,16 @@ pub(crate) enum BasePort {
     Free,
 }
 
+/// What is asked for.
+pub(crate) struct Wish<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) executors: u16,
+    pub(crate) storage: u16,
+    pub(crate) base: BasePort,
+    /// `node.capacity` of new executors, in bytes, if not the default.
+    pub(crate) capacity: Option<u64>,
+}
+
 /// All nodes, executors first.
 pub(crate) struct Plan {
     pub(crate) dir: PathBuf,
@@ -64,8 +74,9 @@ impl NodePlan {
 
 impl Plan {
     /// Plans the nodes, and writes the configurations that are not there yet.
-    pub(crate) fn make(dir: &Path, executors: u16, storage: u16, base: BasePort) -> Result<Self, Failure> {
-        let dir = std::path::absolute(dir).map_err(Failure::io(dir.display()))?;
+    pub(crate) fn make(wish: &Wish<'_>) -> Result<Self, Failure> {
+        let Wish { executors, storage, base, capacity, .. } = *wish;
+        let dir = std::path::absolute(wish.dir).map_err(Failure::io(wish.dir.display()))?;
         fs::create_dir_all(&dir).map_err(Failure::io(dir.display()))?;
         let names: Vec<(String, Role)> = (1..=executors)
             .map(|n| (format!("n{n}"), Role::Executor))
@@ -73,8 +84,12 @@ impl Plan {
             .collect();
         let known = known(&dir, &names)?;
         let base = choose_base(base, known, executors + storage, &dir)?;
-        let planned = names.into_iter().zip(0..).map(|((name, role), i)| plan_node(&dir, &name, role, base, i));
-        Ok(Self { nodes: planned.collect::<Result<_, _>>()?, dir })
+        let mut nodes = Vec::new();
+        for ((name, role), index) in names.into_iter().zip(0..) {
+            let capacity = capacity.filter(|_| role == Role::Executor);
+            nodes.push(plan_node(&dir, &name, role, base + index * PORTS, capacity)?);
+        }
+        Ok(Self { dir, nodes })
     }
 
     /// Whether every port is free.
@@ -82,9 +97,14 @@ impl Plan {
         for node in &self.nodes {
             for (address, what) in [(&node.rpc, "service"), (&node.data, "data plane"), (&node.http, "HTTP")] {
                 if let Err(e) = TcpListener::bind(address) {
-                    let why = if e.kind() == ErrorKind::AddrInUse { "is in use".into() } else { format!("cannot be used: {e}") };
+                    let why = if e.kind() == ErrorKind::AddrInUse {
+                        "is in use".into()
+                    } else {
+                        format!("cannot be used: {e}")
+                    };
                     let message = format!("{address} {why}, and node {} needs it for its {what}", node.name);
-                    let hint = "choose other ports with --base-port P (three for each node), or --base-port 0 for free ones";
+                    let hint =
+                        "choose other ports with --base-port P (three for each node), or --base-port 0 for free ones";
                     return Err(Failure::new(message).hint(hint));
                 }
             }
@@ -152,16 +172,17 @@ fn free_base(ports: u16) -> Result<u16, Failure> {
     Err(Failure::new(format!("{ports} free ports in a row were not found")).hint("choose them with --base-port P"))
 }
 
-fn plan_node(dir: &Path, name: &str, role: Role, base: u16, index: u16) -> Result<NodePlan, Failure> {
+fn plan_node(dir: &Path, name: &str, role: Role, port: u16, capacity: Option<u64>) -> Result<NodePlan, Failure> {
     let node_name = name.parse::<NodeName>().map_err(|e| Failure::new(e.to_string()))?;
     let dir = dir.join(name);
     let file = dir.join("cairnd.toml");
-    let address = |offset: u16| format!("127.0.0.1:{}", base + index * PORTS + offset);
-    let (rpc, data, http, zone) = (address(0), address(1), address(2), format!("z{}", index + 1));
+    let address = |offset: u16| format!("127.0.0.1:{}", port + offset);
+    let (rpc, data, http) = (address(0), address(1), address(2));
+    let capacity = capacity.map(|bytes| format!("capacity = {bytes}\n")).unwrap_or_default();
     if !file.exists() {
         let text = format!(
             "# Made by `cairnd dev`, and kept as it is from then on.\n\
-             [node]\nname = \"{name}\"\nrole = \"{role}\"\nzone = \"{zone}\"\ndir = \".\"\n\n\
+             [node]\nname = \"{name}\"\nrole = \"{role}\"\nzone = \"zone-{name}\"\ndir = \".\"\n{capacity}\n\
              [listen]\nrpc = \"{rpc}\"\ndata = \"{data}\"\nhttp = \"{http}\"\n\n\
              [limits]\ndown_after = \"2s\"\n"
         );

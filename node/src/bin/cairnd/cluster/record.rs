@@ -51,13 +51,28 @@ impl Record {
         Ok(durable::write(&dir.join("cluster.json"), &format!("{text}\n"))?)
     }
 
+    /// The same, without what a short story does not need.
+    pub(crate) fn brief(&self) -> String {
+        let pid = |n: &Node| n.pid.map_or_else(|| "-".into(), |pid| pid.to_string());
+        let row = |n: &Node| [n.name.clone(), n.role.to_string(), pid(n), n.endpoint.clone()];
+        output::table(["NAME", "ROLE", "PID", "ENDPOINT"], self.nodes.iter().map(row))
+    }
+
     /// For people.
     pub(crate) fn table(&self) -> String {
         let header = ["NAME", "ROLE", "ZONE", "PID", "ENDPOINT", "DATA", "DIR"];
         let row = |n: &Node| {
             let pid = n.pid.map_or_else(|| "-".into(), |pid| pid.to_string());
             let dir = n.dir.display().to_string();
-            [n.name.clone(), n.role.to_string(), n.zone.clone(), pid, n.endpoint.clone(), n.data_endpoint.clone(), dir]
+            [
+                n.name.clone(),
+                n.role.to_string(),
+                n.zone.clone(),
+                pid,
+                n.endpoint.clone(),
+                n.data_endpoint.clone(),
+                dir,
+            ]
         };
         output::table(header, self.nodes.iter().map(row))
     }

@@ -1,0 +1,55 @@
+//! What is played, one file each. Every one begins with a whole cluster and ends with [`Cluster::settle`].
+
+mod claim;
+mod corrupt;
+mod leader;
+mod partition;
+mod power;
+mod save_load;
+mod storage;
+
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+
+use crate::cluster::Cluster;
+use crate::world::{Scenario, Spec};
+
+/// A scenario by its name.
+pub struct Play {
+    /// For the command line.
+    pub name: &'static str,
+    /// The cluster that it needs.
+    pub spec: fn() -> Spec,
+    /// What it does.
+    pub scenario: Scenario,
+}
+
+macro_rules! play {
+    ($module:ident, $spec:expr) => {
+        Play { name: stringify!($module), spec: || $spec, scenario: |cluster| whole(cluster, $module::play) }
+    };
+}
+
+/// All of them.
+pub const ALL: &[Play] = &[
+    play!(save_load, Spec::default()),
+    play!(claim, Spec::default()),
+    play!(power, Spec::default()),
+    play!(leader, Spec::default()),
+    play!(corrupt, Spec::default()),
+    play!(partition, Spec { executors: 4, storage: 1, ..Spec::default() }),
+    play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
+];
+
+/// A whole cluster before and after.
+fn whole<F>(cluster: Cluster, play: fn(Cluster) -> F) -> LocalBoxFuture<'static, anyhow::Result<()>>
+where
+    F: Future<Output = anyhow::Result<()>> + 'static,
+{
+    async move {
+        cluster.ready().await?;
+        play(cluster.clone()).await?;
+        cluster.settle().await
+    }
+    .boxed_local()
+}

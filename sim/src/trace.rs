@@ -1,0 +1,105 @@
+//! What happened, as one hash, and in words if asked.
+//!
+//! Only our own events count: what libraries say may name real instants and random ids.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The trace of this process. Clones are the same trace.
+#[derive(Clone, Debug, Default)]
+pub struct Trace(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    now_us: AtomicU64,
+    hasher: Mutex<blake3::Hasher>,
+    tell: bool,
+}
+
+impl Trace {
+    /// Begins the trace of this process; tells every event on stderr if asked.
+    ///
+    /// # Errors
+    /// The process has another subscriber.
+    pub fn begin(tell: bool) -> anyhow::Result<Self> {
+        let trace = Self(Arc::new(Inner { tell, ..Inner::default() }));
+        // turmoil's span tells whose turn it is.
+        let ours = Targets::new().with_target("cairn", Level::TRACE).with_target("turmoil", Level::INFO);
+        tracing_subscriber::registry().with(trace.clone().with_filter(ours)).try_init()?;
+        Ok(trace)
+    }
+
+    /// The world's time, which events get. It moves in steps: an event within a step has the step's time.
+    pub fn set_now(&self, now: Duration) {
+        self.0.now_us.store(u64::try_from(now.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The hash over everything so far.
+    pub fn hash(&self) -> String {
+        let hasher = self.0.hasher.lock().unwrap_or_else(PoisonError::into_inner);
+        hasher.finalize().to_hex().as_str().chars().take(16).collect()
+    }
+}
+
+/// On which machine.
+struct Machine(String);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trace {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if attributes.metadata().name() == "node"
+            && let Some(span) = context.span(id)
+        {
+            let mut text = Text::default();
+            attributes.record(&mut text);
+            span.extensions_mut().insert(Machine(text.0));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let metadata = event.metadata();
+        if !metadata.target().starts_with("cairn") {
+            return;
+        }
+        let now = self.0.now_us.load(Ordering::Relaxed);
+        let mut text = Text::default();
+        let _ = write!(text.0, "{:>10.3}ms", Duration::from_micros(now).as_secs_f64() * 1e3);
+        if let Some(scope) = context.event_scope(event) {
+            for span in scope {
+                if let Some(Machine(name)) = span.extensions().get::<Machine>() {
+                    text.0.push_str(name);
+                }
+            }
+        }
+        let _ = write!(text.0, " {} {}", metadata.level(), metadata.target());
+        event.record(&mut text);
+        text.0.push('\n');
+        self.0.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(text.0.as_bytes());
+        if self.0.tell {
+            let _ = std::io::stderr().write_all(text.0.as_bytes());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
+}

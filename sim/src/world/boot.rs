@@ -1,0 +1,84 @@
+//! What a machine does when it is switched on: what `cairnd init`, `cairnd join` and `cairnd run` do.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cairn_client::api::Code;
+use cairn_client::dial::Client;
+use cairn_node::env::Env;
+use cairn_node::identity::Identity;
+use cairn_node::node::{Node, Settings};
+use cairn_store::id::{ClusterId, NodeId};
+
+use super::machine::random_uuid;
+use super::{Machine, Spec};
+use crate::catalogue::MemCatalogue;
+use crate::clock::SimClock;
+use crate::log::MemLog;
+use crate::net::SimNet;
+use crate::rng::SplitMix;
+use crate::spawn::SimSpawn;
+
+/// The machine that founds the cluster, and that others ask to let them in.
+const FOUNDER: &str = "n1";
+/// The founder's service.
+const FOUNDER_RPC: &str = "n1:7420";
+/// How long one request to join is tried.
+const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the node until the power goes. A node that stops by itself is an error.
+pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64) -> anyhow::Result<()> {
+    let boot = machine.next_boot();
+    let name = machine.name.as_str();
+    let identity = match machine.disk.read_identity()? {
+        Some(text) => Identity::from_toml(&text)?,
+        None => {
+            let identity = first_identity(&machine, seed).await?;
+            machine.disk.write_identity(&identity.to_toml()?)?;
+            identity
+        }
+    };
+    tracing::info!(boot, node = %identity.node, "a machine starts its node");
+    let env = Env {
+        clock: Arc::new(SimClock::default()),
+        rng: Arc::new(SplitMix::of(seed, name, boot)),
+        spawn: Arc::new(SimSpawn),
+        net: Arc::new(SimNet),
+        disk: Arc::new(machine.disk.clone()),
+        catalogue: Arc::new(MemCatalogue::default()),
+    };
+    let log = MemLog::open(machine.log.clone(), &env, SplitMix::of(seed, &format!("log of {name}"), boot));
+    let profile = machine.profile()?;
+    let settings = Settings {
+        rpc: vec![profile.rpc.clone()],
+        data: profile.data.clone(),
+        profile,
+        limits: spec.limits,
+        raft: spec.raft,
+    };
+    let node = Node::start(settings, identity, env, log).await.with_context(|| format!("{name} does not start"))?;
+    machine.keep_node(node.core.clone());
+    let ended = node.run().await;
+    machine.forget_node();
+    ended.map_err(|fault| anyhow::anyhow!("{name} stopped: {fault}"))
+}
+
+async fn first_identity(machine: &Machine, seed: u64) -> anyhow::Result<Identity> {
+    let incarnation = machine.incarnation;
+    if machine.name == FOUNDER {
+        let cluster = ClusterId(random_uuid(&SplitMix::of(seed, "cluster", 0)));
+        return Ok(Identity { cluster, node: NodeId(1), incarnation, founder: true });
+    }
+    let client = Client::with_connect(Arc::new(SimNet), vec![FOUNDER_RPC.to_owned()], JOIN_PATIENCE);
+    loop {
+        match client.join(incarnation, machine.profile()?).await {
+            Ok(joined) => {
+                return Ok(Identity { cluster: joined.cluster, node: joined.id, incarnation, founder: false });
+            }
+            Err(e) if e.code == Code::Unavailable => tracing::info!(error = %e, "not joined yet"),
+            Err(e) => return Err(e).with_context(|| format!("{} cannot join", machine.name)),
+        }
+    }
+}

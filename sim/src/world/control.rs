@@ -1,0 +1,39 @@
+//! What a scenario asks of the world. turmoil takes such things only between two steps.
+
+use std::cell::RefCell;
+
+use tokio::sync::oneshot;
+
+/// A thing that happens to machines.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// The power goes. Whatever was not fsynced may be lost.
+    Crash(Vec<String>),
+    /// The power comes again.
+    Start(Vec<String>),
+    /// Messages between these and those are lost, either way: connections break for good.
+    Partition(Vec<String>, Vec<String>),
+    /// Messages between these and those are held back, as TCP does while a cable is out.
+    Hold(Vec<String>, Vec<String>),
+    /// Messages go again, those held back too.
+    Heal(Vec<String>, Vec<String>),
+}
+
+/// Actions that wait for the end of the step.
+#[derive(Debug, Default)]
+pub struct Control(RefCell<Vec<(Action, oneshot::Sender<()>)>>);
+
+impl Control {
+    /// Asks, and waits until it happened.
+    pub async fn ask(&self, action: Action) {
+        let (tell, done) = oneshot::channel();
+        self.0.borrow_mut().push((action, tell));
+        // Without an answer the world has ended, and so has this.
+        let _ = done.await;
+    }
+
+    /// What was asked.
+    pub(super) fn take(&self) -> Vec<(Action, oneshot::Sender<()>)> {
+        self.0.take()
+    }
+}
