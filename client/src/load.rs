@@ -57,6 +57,9 @@ impl LoadOptions {
     }
 }
 
+/// How many copies are tried for one output: a copy can be bad, or its version retired before it was opened.
+const DELIVERIES_MAX: u32 = 4;
+
 impl Client {
     /// Loads a version, and delivers it if an output is given.
     ///
@@ -70,25 +73,23 @@ impl Client {
         }
         let wait = self.wait_in_all();
         let first = LoadRequest { request, wait, name, version, on, claim, stale };
-        let loaded = self.bring(&first, observer.as_ref()).await?;
+        let mut loaded = self.bring(&first, observer.as_ref()).await?;
         let Some(output) = output else { return Ok(loaded) };
-        let delivered = match self.deliver(&loaded, &output, range, observer.as_ref()).await {
-            Err(Undelivered::BadCopy(_)) => {
-                // The same bytes again, from elsewhere; what was claimed is claimed.
-                let request = request::new_id();
-                let again = LoadRequest { request, version: Some(loaded.version), claim: false, ..first };
-                match self.bring(&again, observer.as_ref()).await {
-                    Ok(better) => self.deliver(&better, &output, range, observer.as_ref()).await,
-                    Err(fault) => Err(fault.into()),
+        for _ in 1..DELIVERIES_MAX {
+            match self.deliver(&loaded, &output, range, observer.as_ref()).await {
+                // Bad, or retired meanwhile: from elsewhere, or the newest again; what was claimed is claimed.
+                Err(Undelivered::BadCopy(_)) => {
+                    let version = if loaded.claimed { Some(loaded.version) } else { first.version };
+                    let again = LoadRequest { request: request::new_id(), version, claim: false, ..first.clone() };
+                    let better = self.bring(&again, observer.as_ref()).await;
+                    let better = better.map_err(|fault| if loaded.claimed { fault.unknown() } else { fault })?;
+                    loaded = Loaded { claimed: loaded.claimed, ..better };
                 }
+                delivered => return delivery_of(loaded, delivered),
             }
-            delivered => delivered,
-        };
-        match delivered.map_err(Undelivered::into_fault) {
-            Ok(()) => Ok(loaded),
-            Err(fault) if loaded.claimed => Err(fault.unknown()),
-            Err(fault) => Err(fault),
         }
+        let delivered = self.deliver(&loaded, &output, range, observer.as_ref()).await;
+        delivery_of(loaded, delivered)
     }
 
     async fn deliver(
@@ -136,6 +137,15 @@ impl Client {
             async move { rpc.load(context, request).await }
         })
         .await
+    }
+}
+
+/// What a delivery makes of a load.
+fn delivery_of(loaded: Loaded, delivered: Result<(), Undelivered>) -> Result<Loaded, Fault> {
+    match delivered.map_err(Undelivered::into_fault) {
+        Ok(()) => Ok(loaded),
+        Err(fault) if loaded.claimed => Err(fault.unknown()),
+        Err(fault) => Err(fault),
     }
 }
 

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use cairn_tests::wait::until;
@@ -221,6 +220,4 @@ fn fewer_copies_than_asked_for_are_never_made_silently() {
     let health = cluster.cairn("n1", ["cluster", "health"]).expect(1).json();
     let reasons = health["reasons"].to_string();
     assert!(reasons.contains("n3 is down") && reasons.contains("under-replicated"), "{reasons}");
-    let text = fs::read_to_string(cluster.dir().join("n1/cairnd.log")).unwrap();
-    assert!(text.contains("save failed"), "the node's log says so too");
 }

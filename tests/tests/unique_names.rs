@@ -108,7 +108,7 @@ fn the_leader_dies_while_a_hundred_clients_race_for_one_name() {
     cluster.revive(&owner);
     let won = |number: &usize| {
         let digest = blake3::hash(format!("the state of client {number}").as_bytes()).to_hex().to_string();
-        shown["versions"][0]["digest"] == Value::from(digest)
+        shown["versions"][0]["digest"] == digest
     };
     let winner = (0..CLIENTS).find(won).unwrap();
     let again = Run::of(&mut Client::command(&cluster, winner, &owner, "the/only")).expect(0).json();

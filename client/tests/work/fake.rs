@@ -294,11 +294,11 @@ impl Cairn for Fake {
     }
 
     async fn show(self, _: Context, _: Name, _: Duration) -> Result<SegmentDetail, Error> {
-        unimplemented!("nothing asks for it")
+        panic!("nothing asks for it")
     }
 
     async fn remove(self, _: Context, _: RemoveRequest) -> Result<(), Error> {
-        unimplemented!("nothing asks for it")
+        panic!("nothing asks for it")
     }
 
     async fn claim(self, _: Context, request: ClaimRequest) -> Result<Claimed, Error> {
@@ -308,26 +308,26 @@ impl Cairn for Fake {
     }
 
     async fn release(self, _: Context, _: ReleaseRequest) -> Result<(), Error> {
-        unimplemented!("nothing asks for it")
+        panic!("nothing asks for it")
     }
 
     async fn nodes(self, _: Context, _: Duration) -> Result<Vec<NodeInfo>, Error> {
-        unimplemented!("nothing asks for it")
+        panic!("nothing asks for it")
     }
 
     async fn status(self, _: Context, _: Duration) -> Result<ClusterStatus, Error> {
-        unimplemented!("nothing asks for it")
+        panic!("nothing asks for it")
     }
 
     async fn health(self, _: Context) -> Health {
-        unimplemented!("nothing asks for it")
+        panic!("nothing asks for it")
     }
 
     async fn join(self, _: Context, _: JoinRequest) -> Result<Joined, Error> {
-        unimplemented!("nothing asks for it")
+        panic!("nothing asks for it")
     }
 
     async fn drain(self, _: Context, _: NodeName, _: bool, _: Duration) -> Result<(), Error> {
-        unimplemented!("nothing asks for it")
+        panic!("nothing asks for it")
     }
 }

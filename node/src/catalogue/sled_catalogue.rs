@@ -3,6 +3,8 @@
 //! sled can come back from a power cut unreadable, empty or with holes. So a marker beside it says how the last use
 //! ended, and whatever cannot be trusted is thrown away: the `.toc` files know it all.
 
+#![allow(clippy::disallowed_methods, reason = "the real catalogue: the simulation has its own")]
+
 mod marker;
 #[cfg(test)]
 mod tests;
@@ -300,7 +302,6 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// Waits until no process holds sled's lock: that of a killed one can outlive it for a moment, and a folder that is
 /// in use must not be cleared.
-#[allow(clippy::disallowed_methods, reason = "the real catalogue blocks, and never runs in the simulation")]
 fn wait_for_lock(dir: &Path) -> io::Result<()> {
     let file = match File::open(dir.join("db")) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

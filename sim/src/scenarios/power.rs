@@ -7,27 +7,40 @@ use tokio::time::sleep;
 
 use crate::cluster::Cluster;
 
+const ALL: [&str; 3] = ["n1", "n2", "n3"];
+
 pub(super) async fn play(cluster: Cluster) -> anyhow::Result<()> {
-    for round in 0..3 {
+    for round in 0..4 {
         let bytes = cluster.rng.bytes(1_500_000);
         cluster.save("n1", "job/state", &bytes).await?;
-        // Another save is somewhere on its way when it happens.
-        let (other, more) = (cluster.clone(), cluster.rng.bytes(700_000));
-        let name = format!("job/half-{round}");
-        let half = async move {
-            let request = other.save_request(&name)?;
-            other.save_with("n2", &request, &more).await
-        };
-        let cut = async {
-            sleep(Duration::from_millis(cluster.rng.below(120))).await;
-            cluster.crash(&["n1", "n2", "n3"]).await;
-            sleep(Duration::from_millis(cluster.rng.below(2_000))).await;
-            cluster.start(&["n1", "n2", "n3"]).await;
-        };
-        let (_outcome, ()) = tokio::join!(half, cut);
+        if cluster.rng.below(2) == 0 {
+            // In the very moment of the acknowledgement.
+            cluster.crash(&ALL).await;
+        } else {
+            cut_into_a_save(&cluster, round).await;
+        }
+        sleep(Duration::from_millis(cluster.rng.below(2_000))).await;
+        cluster.start(&ALL).await;
         cluster.ready().await?;
         let (_, got) = cluster.load("n3", "job/state", false).await?;
         ensure!(got == bytes, "what was acknowledged in round {round} is lost");
     }
     Ok(())
+}
+
+/// Another save is somewhere on its way. Whatever comes of it, what was promised holds.
+async fn cut_into_a_save(cluster: &Cluster, round: u64) {
+    let request = cluster.save_request(&format!("job/half-{round}"));
+    let bytes = cluster.rng.bytes(700_000);
+    let saving = async { cluster.save_with("n2", &request?, &bytes).await };
+    let cut = async {
+        sleep(Duration::from_millis(cluster.rng.below(120))).await;
+        cluster.crash(&ALL).await;
+    };
+    tokio::select! {
+        biased;
+        // It was acknowledged before: the cut comes all the same.
+        _ = saving => cluster.crash(&ALL).await,
+        () = cut => {}
+    }
 }

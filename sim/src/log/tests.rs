@@ -1,0 +1,71 @@
+//! openraft's own suite, with the real state machine on a simulated disk; and what a crash leaves of a log.
+
+use std::sync::Arc;
+
+use cairn_node::raft::Machine;
+use openraft::entry::RaftEntry;
+use openraft::storage::RaftLogReader as _;
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{EntryPayload, StorageError};
+
+use super::*;
+use crate::catalogue::MemCatalogue;
+use crate::clock::SimClock;
+use crate::disk::MemDisk;
+use crate::net::SimNet;
+use crate::spawn::SimSpawn;
+
+fn env() -> Env {
+    Env {
+        clock: Arc::new(SimClock::default()),
+        rng: Arc::new(SplitMix::new(1)),
+        spawn: Arc::new(SimSpawn),
+        net: Arc::new(SimNet),
+        disk: Arc::new(MemDisk::new("n1", 1 << 20)),
+        catalogue: Arc::new(MemCatalogue::default()),
+    }
+}
+
+struct Builder;
+
+impl StoreBuilder<Types, MemLog, Machine, ()> for Builder {
+    async fn build(&self) -> Result<((), MemLog, Machine), StorageError<Types>> {
+        let env = env();
+        let log = MemLog::open(LogStore::default(), &env, SplitMix::new(1));
+        Ok(((), log, Machine::open(env).unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn openraft_accepts_the_log_and_the_real_machine() {
+    Suite::test_all(Builder).await.unwrap();
+}
+
+fn entry(index: u64) -> LogEntry {
+    let leader_id = openraft::type_config::alias::CommittedLeaderIdOf::<Types> { term: 1, node_id: 1 };
+    LogEntry::new(LogId { leader_id, index }, EntryPayload::Blank)
+}
+
+#[tokio::test]
+async fn a_crash_keeps_what_was_called_durable_and_some_of_the_rest() {
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..32 {
+        let store = LogStore::default();
+        let mut log = MemLog::open(store.clone(), &env(), SplitMix::new(seed));
+        let (tell, durable) = Types::oneshot();
+        log.append([entry(0), entry(1)], IOFlushed::signal(tell)).await.unwrap();
+        durable.await.unwrap().unwrap();
+        log.save_vote(&Vote::new(3, 1)).await.unwrap();
+        log.append([entry(2), entry(3)], IOFlushed::Noop).await.unwrap();
+        let read = log.get_log_reader().await.try_get_log_entries(0..9).await.unwrap().len();
+        assert_eq!(read, 4, "readable at once");
+
+        store.crash(&SplitMix::new(seed));
+        let mut log = MemLog::open(store, &env(), SplitMix::new(seed));
+        let kept = log.get_log_reader().await.try_get_log_entries(0..9).await.unwrap().len();
+        assert!((2..=4).contains(&kept), "{kept}");
+        assert_eq!(log.get_log_reader().await.read_vote().await.unwrap(), Some(Vote::new(3, 1)));
+        lengths.insert(kept);
+    }
+    assert_eq!(lengths.len(), 3, "{lengths:?}");
+}
