@@ -28,3 +28,8 @@ pub mod save;
 pub mod source;
 pub mod spool;
 pub mod wire;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! - [`node`]: assembly; [`config`] and [`identity`]: what a node is told, and what it is;
-//! - [`env`]: the seams: clock, randomness, ids, tasks, network, disk, catalogue. The simulation replaces them;
-//! - [`core`]: what every part of a running node shares;
+//! - [`mod@env`]: the seams: clock, randomness, ids, tasks, network, disk, catalogue. The simulation replaces them;
+//! - [`mod@core`]: what every part of a running node shares;
 //! - [`listen`], [`admit`]: the ports' front door; [`links`]: connections to other members;
 //! - [`raft`]: agreement; [`data`]: bytes; [`service`]: requests; [`work`]: loops that carry out plans;
 //! - [`jobs`], [`turns`]: work that outlives its call; one at a time for each name;

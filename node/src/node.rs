@@ -189,6 +189,9 @@ fn config(identity: &Identity, times: RaftTimes) -> io::Result<Config> {
         snapshot_policy: SnapshotPolicy::LogsSinceLast(times.snapshot_every),
         max_in_snapshot_log_to_keep: LOG_KEPT,
         enable_pre_vote: Some(true),
+        // A leader may commit by its followers' fsyncs before its own. One that lost such an entry and leads on in the
+        // same term would give its place to another entry: it must be elected anew, by those who have it.
+        enable_leader_restore: Some(false),
         ..Config::default()
     }
     .validate()

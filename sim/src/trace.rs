@@ -36,8 +36,11 @@ impl Trace {
     pub fn begin(tell: bool) -> anyhow::Result<Self> {
         let trace = Self(Arc::new(Inner { tell, ..Inner::default() }));
         // turmoil's span tells whose turn it is.
-        let ours = Targets::new().with_target("cairn", Level::TRACE).with_target("turmoil", Level::INFO);
-        tracing_subscriber::registry().with(trace.clone().with_filter(ours)).try_init()?;
+        let mut heard = Targets::new().with_target("cairn", Level::TRACE).with_target("turmoil", Level::INFO);
+        if tell {
+            heard = heard.with_target("openraft", Level::INFO);
+        }
+        tracing_subscriber::registry().with(trace.clone().with_filter(heard)).try_init()?;
         Ok(trace)
     }
 
@@ -69,7 +72,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trace {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        if !metadata.target().starts_with("cairn") {
+        let ours = metadata.target().starts_with("cairn");
+        if !ours && !metadata.target().starts_with("openraft") {
             return;
         }
         let now = self.0.now_us.load(Ordering::Relaxed);
@@ -85,7 +89,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trace {
         let _ = write!(text.0, " {} {}", metadata.level(), metadata.target());
         event.record(&mut text);
         text.0.push('\n');
-        self.0.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(text.0.as_bytes());
+        if ours {
+            self.0.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(text.0.as_bytes());
+        }
         if self.0.tell {
             let _ = std::io::stderr().write_all(text.0.as_bytes());
         }

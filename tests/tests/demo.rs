@@ -1,0 +1,89 @@
+//! `cairnd demo`: the whole story, and nothing of it is left behind.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use cairn_tests::run::Run;
+use cairn_tests::wait::until;
+use cairn_tests::{bins, files};
+
+/// A demo whose temporary folder is made in `folder`.
+fn demo(folder: &Path) -> Command {
+    let mut command = Command::new(bins::cairnd());
+    command.arg("demo").env("TMPDIR", folder);
+    command
+}
+
+/// The processes that were started with this folder in their command line.
+fn processes(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        if words.contains(&folder.display().to_string()) {
+            found.push(words);
+        }
+    }
+    found
+}
+
+/// Insists that no process and no file is left.
+#[track_caller]
+fn nothing_is_left(folder: &Path) {
+    until("every process has ended", || processes(folder).is_empty().then_some(()));
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "the folder is gone");
+}
+
+#[test]
+fn it_tells_the_whole_story_of_its_own_executable() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = Run::of(&mut demo(folder.path())).expect(0).text();
+    let digest = files::digest(&bins::cairnd());
+    assert!(told.matches(&digest).count() >= 2, "the digest is told at the save and at the load: {told}");
+    for word in ["n1", "n2", "n3", "s1", "pid", "SIGKILL", "durable", "identical"] {
+        assert!(told.contains(word), "{word} is missing: {told}");
+    }
+    nothing_is_left(folder.path());
+}
+
+#[test]
+fn it_takes_any_regular_file() {
+    let (folder, input) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = files::sqlite(input.path(), "accounts.db", 500);
+    let told = Run::of(demo(folder.path()).arg(&file)).expect(0).text();
+    assert!(told.contains(&files::digest(&file)), "{told}");
+    let empty = files::random(input.path(), "empty", 0, 0);
+    Run::of(demo(folder.path()).arg(&empty)).expect(0);
+    let refused = Run::of(demo(folder.path()).arg(input.path())).expect(1);
+    assert!(refused.stderr.contains("not a regular file"), "{}", refused.stderr);
+    let missing = Run::of(demo(folder.path()).arg(input.path().join("missing"))).expect(1);
+    assert!(missing.stderr.contains("missing"), "{}", missing.stderr);
+    nothing_is_left(folder.path());
+}
+
+/// Starts a demo and waits until its nodes run.
+fn begun(folder: &Path) -> Child {
+    let mut child = demo(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    lines.find(|line| line.starts_with("s1")).expect("the nodes are told");
+    // Who reads on keeps the demo from stopping at a closed pipe.
+    std::thread::spawn(move || lines.count());
+    child
+}
+
+#[test]
+fn no_process_survives_it_however_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = begun(folder.path());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("its nodes died with it", || processes(folder.path()).is_empty().then_some(()));
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = begun(folder.path());
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    child.wait().unwrap();
+    nothing_is_left(folder.path());
+}
