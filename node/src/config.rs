@@ -223,6 +223,7 @@ fn raft(values: &Values) -> Result<RaftTimes, ConfigError> {
         election_min: values.parse("raft.election_min", span)?,
         election_max: values.parse("raft.election_max", span)?,
         snapshot_every: values.parse("raft.snapshot_every", count)?,
+        ..RaftTimes::default()
     };
     if times.election_min < times.heartbeat * 2 {
         let hint = "a follower must miss two heartbeats at least before it stands for election";

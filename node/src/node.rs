@@ -54,6 +54,8 @@ pub struct RaftTimes {
     pub election_max: Duration,
     /// A snapshot after so many entries.
     pub snapshot_every: u64,
+    /// Entries that stay in the log behind a snapshot, for members that are a little behind.
+    pub log_kept: u64,
 }
 
 impl Default for RaftTimes {
@@ -63,12 +65,11 @@ impl Default for RaftTimes {
             election_min: Duration::from_millis(600),
             election_max: Duration::from_millis(1200),
             snapshot_every: 20_000,
+            log_kept: 2_000,
         }
     }
 }
 
-/// Entries that stay in the log behind a snapshot, for members that are a little behind.
-const LOG_KEPT: u64 = 2_000;
 /// How long a snapshot's frame, or its installation, may take.
 const SNAPSHOT_MS: u64 = 60_000;
 /// The most entries in one message.
@@ -187,7 +188,7 @@ fn config(identity: &Identity, times: RaftTimes) -> io::Result<Config> {
         install_snapshot_timeout: SNAPSHOT_MS,
         max_payload_entries: APPEND_MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(times.snapshot_every),
-        max_in_snapshot_log_to_keep: LOG_KEPT,
+        max_in_snapshot_log_to_keep: times.log_kept,
         enable_pre_vote: Some(true),
         // A leader may commit by its followers' fsyncs before its own. One that lost such an entry and leads on in the
         // same term would give its place to another entry: it must be elected anew, by those who have it.

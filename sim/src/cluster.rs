@@ -134,15 +134,28 @@ impl Cluster {
         name: &str,
         claim: bool,
     ) -> anyhow::Result<Result<(Loaded, Vec<u8>), Error>> {
-        let request = LoadRequest {
+        self.load_with(node, &LoadRequest { claim, ..self.load_request(name)? }).await
+    }
+
+    /// A load of the newest version of `name`.
+    pub fn load_request(&self, name: &str) -> anyhow::Result<LoadRequest> {
+        Ok(LoadRequest {
             request: self.new_request(),
             wait: PATIENCE,
             name: name.parse()?,
             version: None,
             on: None,
-            claim,
+            claim: false,
             stale: false,
-        };
+        })
+    }
+
+    /// The same with a request of one's own, asked of `node`; the bytes are read where the cluster says that they lie.
+    pub async fn load_with(
+        &self,
+        node: &str,
+        request: &LoadRequest,
+    ) -> anyhow::Result<Result<(Loaded, Vec<u8>), Error>> {
         let client = self.client(node)?;
         let deadline = Instant::now() + JOB_MAX;
         loop {
@@ -154,10 +167,11 @@ impl Cluster {
                 Ok(Progress::Running { .. }) if Instant::now() < deadline => {}
                 Ok(Progress::Running { .. }) => return Ok(Err(Error::unavailable("it takes too long").unknown())),
                 Ok(Progress::Done(loaded)) => {
-                    let bytes = self.machine(node)?.disk.read(&loaded.path)?;
+                    let bytes = self.machine(loaded.node.as_str())?.disk.read(&loaded.path)?;
+                    let name = &loaded.name;
                     ensure!(Digest::of(&bytes) == loaded.digest, "what was loaded of {name} has another digest");
                     self.promises.borrow().check(&loaded, &bytes)?;
-                    tracing::info!(node, name, version = %loaded.version, "a load ended");
+                    tracing::info!(node = %loaded.node, %name, version = %loaded.version, "a load ended");
                     return Ok(Ok((loaded, bytes)));
                 }
                 Err(e) => return Ok(Err(e)),

@@ -100,7 +100,7 @@ impl MemDisk {
         file.append(bytes);
         file.sync();
         files.rename(draft, path)?;
-        if std::env::var("MUT").as_deref() != Ok("folder") { files.sync_folder(folder(path)); }
+        files.sync_folder(folder(path));
         drop(files);
         self.note("replace", path);
         Ok(())

@@ -145,7 +145,6 @@ impl RaftLogStorage<Types> for MemLog {
         I::IntoIter: OptionalSend,
     {
         entries.into_iter().for_each(|entry| self.store.write(Record::Append(Box::new(entry))));
-        if std::env::var("MUT").as_deref() == Ok("log") { callback.io_completed(Ok(())); self.wake.notify_one(); return Ok(()); }
         self.when_durable(callback);
         Ok(())
     }

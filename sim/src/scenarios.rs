@@ -1,5 +1,6 @@
 //! What is played, one file each. Every one begins with a whole cluster and ends with [`Cluster::settle`].
 
+mod behind;
 mod claim;
 mod corrupt;
 mod leader;
@@ -38,6 +39,7 @@ pub const ALL: &[Play] = &[
     play!(leader, Spec::default()),
     play!(corrupt, Spec::default()),
     play!(partition, Spec { executors: 4, storage: 1, ..Spec::default() }),
+    play!(behind, Spec::default()),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
 ];
 

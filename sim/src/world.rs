@@ -51,7 +51,7 @@ impl Default for Spec {
             storage: 0,
             limits: Limits { reserve: 1 << 20, ..Limits::default() },
             // Snapshots often, so that a short run meets them.
-            raft: RaftTimes { snapshot_every: 40, ..RaftTimes::default() },
+            raft: RaftTimes { snapshot_every: 40, log_kept: 10, ..RaftTimes::default() },
             disk_bytes: 256 << 20,
             latency_ms_max: 20,
         }

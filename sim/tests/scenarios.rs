@@ -1,5 +1,7 @@
 //! Every scenario with a few fixed seeds, and the promise that a seed tells everything. A process for each run.
 
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 use std::process::Command;
 
 /// Runs one; the line that it ends with.
@@ -48,6 +50,11 @@ fn a_corrupt_copy_is_never_served() {
 #[test]
 fn the_majority_goes_on_without_its_leader() {
     play("partition");
+}
+
+#[test]
+fn a_node_that_is_far_behind_gets_a_snapshot() {
+    play("behind");
 }
 
 #[test]

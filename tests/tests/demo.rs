@@ -1,5 +1,7 @@
 //! `cairnd demo`: the whole story, and nothing of it is left behind.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

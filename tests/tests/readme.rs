@@ -1,5 +1,7 @@
 //! The README's walk, as it stands there.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 use std::path::Path;
 use std::process::Command;
 
@@ -8,7 +10,8 @@ use cairn_tests::run::Run;
 /// The section's shell blocks, in order.
 fn walk(readme: &str) -> String {
     let section = readme.split("\n## ").find(|section| section.starts_with("Five minutes")).expect("the section");
-    let blocks: Vec<&str> = section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    let blocks: Vec<&str> =
+        section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 4, "the walk has its blocks");
     blocks.join("\n")
 }

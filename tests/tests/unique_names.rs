@@ -7,7 +7,6 @@ use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use cairn_tests::{Cluster, Run};
-use serde_json::Value;
 
 const CLIENTS: usize = 100;
 

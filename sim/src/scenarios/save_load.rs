@@ -1,6 +1,7 @@
 //! A segment that was saved on one node loads on another, whatever its size.
 
 use anyhow::ensure;
+use cairn_client::api::LoadRequest;
 use cairn_store::digest::BLOCK_BYTES;
 
 use crate::cluster::Cluster;
@@ -17,7 +18,9 @@ pub(super) async fn play(cluster: Cluster) -> anyhow::Result<()> {
     let newer = cluster.rng.bytes(9_000);
     let saved = cluster.save("n1", "job/size-1", &newer).await?;
     ensure!(saved.version.0 == 2, "{saved:?}");
-    let (_, got) = cluster.load("n3", "job/size-1", false).await?;
-    ensure!(got == newer, "the newest version is not what was saved last");
+    // An agent asks one node to have another one load.
+    let request = LoadRequest { on: Some("n3".parse()?), ..cluster.load_request("job/size-1")? };
+    let (loaded, got) = cluster.load_with("n2", &request).await??;
+    ensure!(got == newer && loaded.node.as_str() == "n3", "{loaded:?}");
     Ok(())
 }
