@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use cairn_tests::cluster::gone;
 use cairn_tests::run::Run;
 use cairn_tests::wait::until;
 use cairn_tests::{bins, files};
@@ -46,6 +47,11 @@ fn it_tells_the_whole_story_of_its_own_executable() {
     for word in ["n1", "n2", "n3", "s1", "pid", "SIGKILL", "durable", "identical"] {
         assert!(told.contains(word), "{word} is missing: {told}");
     }
+    let after_pid = told.split("pid ").skip(1);
+    let pids = after_pid.filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    let pids: Vec<i32> = pids.collect();
+    assert!(pids.len() >= 3, "the application, its successor and the node that was killed: {told}");
+    assert!(pids.iter().all(|pid| gone(*pid)), "{pids:?}");
     nothing_is_left(folder.path());
 }
 

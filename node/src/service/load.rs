@@ -211,7 +211,9 @@ impl Loading<'_> {
         if !self.request.stale {
             return Ok(disk.path(copy));
         }
-        let exposed = self.core.env.blocking(move || disk.expose(copy, &format!("stale-{copy}"))).await;
+        // Each load's own, which its caller removes: the same copy may be exposed already.
+        let file = format!("stale-{}", self.core.env.uuid());
+        let exposed = self.core.env.blocking(move || disk.expose(copy, &file)).await;
         exposed
             .and_then(|done| done)
             .map_err(|e| Error::new(Code::Internal, format!("the spool cannot be written: {e}")))

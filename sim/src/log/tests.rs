@@ -36,7 +36,7 @@ impl StoreBuilder<Types, MemLog, Machine, ()> for Builder {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn openraft_accepts_the_log_and_the_real_machine() {
     Suite::test_all(Builder).await.unwrap();
 }
@@ -46,7 +46,7 @@ fn entry(index: u64) -> LogEntry {
     LogEntry::new(LogId { leader_id, index }, EntryPayload::Blank)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_crash_keeps_what_was_called_durable_and_some_of_the_rest() {
     let mut lengths = std::collections::BTreeSet::new();
     for seed in 0..32 {

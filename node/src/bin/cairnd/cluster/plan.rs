@@ -87,7 +87,7 @@ impl Plan {
         let mut nodes = Vec::new();
         for ((name, role), index) in names.into_iter().zip(0..) {
             let capacity = capacity.filter(|_| role == Role::Executor);
-            nodes.push(plan_node(&dir, &name, role, base + index * PORTS, capacity)?);
+            nodes.push(plan_node(&dir, &name, role, base, index, capacity)?);
         }
         Ok(Self { dir, nodes })
     }
@@ -172,17 +172,24 @@ fn free_base(ports: u16) -> Result<u16, Failure> {
     Err(Failure::new(format!("{ports} free ports in a row were not found")).hint("choose them with --base-port P"))
 }
 
-fn plan_node(dir: &Path, name: &str, role: Role, port: u16, capacity: Option<u64>) -> Result<NodePlan, Failure> {
+fn plan_node(
+    dir: &Path,
+    name: &str,
+    role: Role,
+    base: u16,
+    index: u16,
+    capacity: Option<u64>,
+) -> Result<NodePlan, Failure> {
     let node_name = name.parse::<NodeName>().map_err(|e| Failure::new(e.to_string()))?;
     let dir = dir.join(name);
     let file = dir.join("cairnd.toml");
-    let address = |offset: u16| format!("127.0.0.1:{}", port + offset);
-    let (rpc, data, http) = (address(0), address(1), address(2));
+    let address = |offset: u16| format!("127.0.0.1:{}", base + index * PORTS + offset);
+    let (rpc, data, http, zone) = (address(0), address(1), address(2), index + 1);
     let capacity = capacity.map(|bytes| format!("capacity = {bytes}\n")).unwrap_or_default();
     if !file.exists() {
         let text = format!(
             "# Made by `cairnd dev`, and kept as it is from then on.\n\
-             [node]\nname = \"{name}\"\nrole = \"{role}\"\nzone = \"zone-{name}\"\ndir = \".\"\n{capacity}\n\
+             [node]\nname = \"{name}\"\nrole = \"{role}\"\nzone = \"z{zone}\"\ndir = \".\"\n{capacity}\n\
              [listen]\nrpc = \"{rpc}\"\ndata = \"{data}\"\nhttp = \"{http}\"\n\n\
              [limits]\ndown_after = \"2s\"\n"
         );
