@@ -1,5 +1,7 @@
 //! The `cairnd` program, as an operator meets it.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
