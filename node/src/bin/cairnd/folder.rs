@@ -58,7 +58,11 @@ impl Folder {
             match disk.lock() {
                 Ok(lock) => return Ok(Self { disk, _lock: lock }),
                 Err(e) if e.kind() == ErrorKind::WouldBlock && tries > 0 => tries -= 1,
-                Err(e) => return Err(Failure::new(e.to_string())),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    return Err(Failure::new(e.to_string())
+                        .hint("end that one first, or give this node a node.dir of its own"));
+                }
+                Err(e) => return Err(e.into()),
             }
             std::thread::sleep(LOCK_PAUSE);
         }

@@ -50,7 +50,9 @@ impl State {
             Finding::Corrupt => CopyState::Corrupt,
             Finding::Missing => CopyState::Missing,
         };
-        if record.copies.iter().all(|c| c.id != copy || c.state == state) {
+        // A corrupt copy was put aside by its holder, who then misses it: what was wrong with it stays known.
+        let known = |c: &Copy| c.state == state || c.state == CopyState::Corrupt;
+        if record.copies.iter().all(|c| c.id != copy || known(c)) {
             return Ok(Outcome::Done);
         }
         self.change_version(id, version, false, |record| {
