@@ -1,13 +1,7 @@
 //! The `cairnd` program, as an operator meets it.
 
-// Real processes and files: outside the seams.
-#![allow(clippy::disallowed_methods)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test, outside the seams"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
+#![allow(clippy::disallowed_methods, reason = "real processes and files: outside the seams")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cairn_store::digest::{BLOCK_BYTES, block_count, block_len};
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::meta::{Command, Finding};
+use cairn_store::segment::{Copy, CopyState};
 
 use crate::core::Core;
 use crate::env::Disk;
@@ -82,7 +83,8 @@ impl Core {
             Verdict::Missing => Finding::Missing,
         };
         let state = self.now().state;
-        let mine = |c: &&cairn_store::segment::Copy| c.id == copy && c.node == self.me();
+        // A corrupt copy that was put aside is missed by whoever asks for it next: that is no second finding.
+        let mine = |c: &&Copy| c.id == copy && c.node == self.me() && c.state == CopyState::Durable;
         let referenced = state.segments.values().find_map(|segment| {
             let version = segment.versions.iter().find(|(_, record)| record.copies.iter().any(|c| mine(&c)))?;
             Some((segment.id, *version.0))

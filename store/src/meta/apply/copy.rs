@@ -50,9 +50,7 @@ impl State {
             Finding::Corrupt => CopyState::Corrupt,
             Finding::Missing => CopyState::Missing,
         };
-        // A corrupt copy was put aside by its holder, who then misses it: what was wrong with it stays known.
-        let known = |c: &Copy| c.state == state || c.state == CopyState::Corrupt;
-        if record.copies.iter().all(|c| c.id != copy || known(c)) {
+        if record.copies.iter().all(|c| c.id != copy || c.state == state) {
             return Ok(Outcome::Done);
         }
         self.change_version(id, version, false, |record| {
