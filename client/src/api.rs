@@ -72,7 +72,8 @@ pub trait Cairn {
 pub enum Progress<T> {
     /// Ask again with the same request.
     Running {
-        /// Bytes that went through so far, to all targets together.
+        /// Bytes that went through so far, to all targets together, and a little for each step of other work
+        /// (an fsync, a verification): it grows while anything moves.
         done: u64,
         /// Bytes in all; 0 while unknown.
         total: u64,

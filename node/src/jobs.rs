@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cairn_client::api::{Code, Error, POLL, Progress};
 use cairn_store::id::RequestId;
@@ -19,8 +20,14 @@ const ENDED_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Meter {
     done: AtomicU64,
+    ticks: AtomicU64,
     total: AtomicU64,
 }
+
+/// How often a disk at work is told as progress.
+const TICK: Duration = Duration::from_secs(1);
+/// For how long: a disk that hangs is no progress.
+const TICKS_MAX: u32 = 600;
 
 impl Meter {
     /// So many more bytes went through.
@@ -28,9 +35,31 @@ impl Meter {
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Something else than bytes moved: whoever waits should go on waiting.
+    pub fn tick(&self, steps: u64) {
+        self.ticks.fetch_add(steps, Ordering::Relaxed);
+    }
+
+    /// Waits for work without bytes of its own, such as an fsync, and tells that it goes on.
+    pub async fn while_ticking<T>(&self, env: &Env, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        for _ in 0..TICKS_MAX {
+            if let Some(done) = env.timeout(TICK, work.as_mut()).await {
+                return done;
+            }
+            self.tick(1);
+        }
+        work.await
+    }
+
     /// So many bytes are to go through.
     pub fn expect(&self, total: u64) {
         self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// What grows while anything moves.
+    fn shown(&self) -> u64 {
+        self.done().saturating_add(self.ticks.load(Ordering::Relaxed))
     }
 
     /// Bytes that went through.
@@ -79,7 +108,7 @@ impl<T: Clone + Send + Sync + 'static> Jobs<T> {
         let (meter, mut result) = self.join_or_begin(env, id, fingerprint, begin)?;
         let waited = env.timeout(POLL, result.wait_for(Option::is_some)).await;
         match waited {
-            None => Ok(Progress::Running { done: meter.done(), total: meter.total.load(Ordering::Relaxed) }),
+            None => Ok(Progress::Running { done: meter.shown(), total: meter.total.load(Ordering::Relaxed) }),
             Some(Ok(ended)) => match ended.clone() {
                 Some(result) => result.map(Progress::Done),
                 None => Err(Error::unavailable("the work has no result").unknown()),

@@ -141,7 +141,7 @@ fn loses_a_target(cluster: &mut Cluster, name: &str, for_good: bool) {
     let file = files::random(&cluster.scratch(), name, SIZE, 9);
     for attempt in 0..10 {
         let name = format!("{name}/{attempt}");
-        let mut command = cluster.command("n1", ["save", &name, "--replicas", "1", "--timeout", "80s"]);
+        let mut command = cluster.command("n1", ["save", &name, "--replicas", "1"]);
         let process =
             command.arg(&file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (victim, half) = until("a target takes bytes in", || {
@@ -182,8 +182,8 @@ fn loses_a_target(cluster: &mut Cluster, name: &str, for_good: bool) {
 #[test]
 fn a_target_that_fails_on_the_way_is_replaced_by_another_node() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // A silent target is given up sooner than by default.
-    let settings = ["n1", "n2", "n3", "s1"].map(|name| (name, "limits.idle", "5s"));
+    // A silent target is given up well before the client gives up, which has the default patience.
+    let settings = ["n1", "n2", "n3", "s1"].map(|name| (name, "limits.idle", "10s"));
     let mut cluster = prepared::start(3, 1, &settings);
     loses_a_target(&mut cluster, "killed", true);
     loses_a_target(&mut cluster, "silent", false);

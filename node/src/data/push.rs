@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::core::Core;
 use crate::env::{PayloadLimits, Progress, ReadAt};
+use crate::jobs::Meter;
 use crate::links::{LinkError, Port};
 
 /// Why a target did not become a holder. Another one may.
@@ -47,7 +48,7 @@ pub async fn push(
     push: Push,
     source: Arc<dyn ReadAt>,
     mut table: TableWatch,
-    progress: Progress,
+    meter: Arc<Meter>,
 ) -> Result<Receipt, PushError> {
     let limits = PayloadLimits { idle: core.limits.idle };
     let wait = |work| core.env.timeout(core.limits.idle, work);
@@ -58,6 +59,8 @@ pub async fn push(
     wire::send(&mut stream, &push).await?;
     let PushAnswer(answer) = wait(wire::receive(&mut stream)).await.ok_or(PushError::Silent)??;
     answer.map_err(PushError::Refused)?;
+    let sent = meter.clone();
+    let progress: Progress = Arc::new(move |bytes| sent.add(bytes));
     stream = stream.send_payload(&core.env, source, 0, limits, progress).await?;
 
     let table = match table.wait_for(Option::is_some).await {
@@ -73,7 +76,7 @@ pub async fn push(
     stream.flush().await?;
     // The holder fsyncs now; it may take as long as its disk takes, within bounds.
     let patience = core.limits.idle * FSYNC_PATIENCE;
-    let done = core.env.timeout(patience, wire::receive(&mut stream)).await;
+    let done = core.env.timeout(patience, meter.while_ticking(&core.env, wire::receive(&mut stream))).await;
     let PushDone(done) = done.ok_or(PushError::Silent)??;
     let receipt = done.map_err(PushError::Refused)?;
     if receipt.copy != copy || receipt.node != target {

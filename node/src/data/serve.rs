@@ -28,7 +28,8 @@ pub async fn serve(core: &Arc<Core>, mut stream: Box<dyn Stream>, pull: Pull) ->
             core.suspect(pull.copy);
             let (code, message) = match e.kind() {
                 io::ErrorKind::NotFound => (RefusalCode::Gone, "this node has no such copy".to_owned()),
-                _ => (RefusalCode::Corrupt, format!("the copy cannot be read: {e}")),
+                io::ErrorKind::InvalidData => (RefusalCode::Corrupt, format!("the copy cannot be read: {e}")),
+                _ => (RefusalCode::Other, format!("the copy cannot be read now: {e}")),
             };
             wire::send(&mut stream, &PullAnswer(Err(refusal(code, message)))).await?;
             return Ok(stream);

@@ -44,7 +44,8 @@ impl Core {
                 Err(NotNow::Full) => {
                     let error =
                         Error::new(Code::Unavailable, "the leader's disk is nearly full: it takes no new entries");
-                    return Err(error.hint("free space on the leader, or remove segments with `cairn rm`"));
+                    let error = error.hint("free space on the leader, or remove segments with `cairn rm`");
+                    return Err(if unsure { error.unknown() } else { error });
                 }
                 Err(NotNow::NotLeader(_)) => "the leader is changing",
                 Err(NotNow::Unsure) => {

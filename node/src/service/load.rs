@@ -11,9 +11,9 @@ use cairn_store::meta::{Command, Outcome, Rejection, State};
 use cairn_store::node::Role;
 use cairn_store::segment::{Epoch, Segment, Version, VersionRecord};
 
-use super::Service;
 use super::answer::{no_such_name, unexpected};
 use super::save::until;
+use super::{Service, WAIT_MAX};
 use crate::core::Core;
 use crate::jobs::Meter;
 use crate::links::AskError;
@@ -54,6 +54,7 @@ impl Service {
     /// Loads into this node's local storage.
     pub async fn load_here(&self, request: LoadRequest) -> Result<Progress<Loaded>, Error> {
         let core = self.core.clone();
+        let request = LoadRequest { wait: request.wait.min(WAIT_MAX), ..request };
         let deadline = self.deadline(request.wait);
         let asked = LoadRequest { wait: Duration::ZERO, on: None, ..request.clone() };
         let begin = |meter| async move { run(&core, request, deadline, meter).await };

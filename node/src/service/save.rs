@@ -12,8 +12,8 @@ use cairn_store::node::Role;
 use cairn_store::plan::place::{Candidate, Wish, place};
 use cairn_store::segment::{Epoch, KEEP_MAX, LABEL_BYTES_MAX, LABELS_MAX, REPLICAS_MAX, Segment, Version};
 
-use super::Service;
 use super::answer::unexpected;
+use super::{Service, WAIT_MAX};
 use crate::core::Core;
 use crate::jobs::Meter;
 use transfer::Transfer;
@@ -21,6 +21,7 @@ use transfer::Transfer;
 impl Service {
     pub(super) async fn save_here(&self, request: SaveRequest) -> Result<Progress<Saved>, Error> {
         check(&request)?;
+        let request = SaveRequest { wait: request.wait.min(WAIT_MAX), ..request };
         let core = self.core.clone();
         // What a retry may say differently: where in the spool the bytes lie, and how long it waits.
         let asked = SaveRequest { file: String::new(), wait: Duration::ZERO, ..request.clone() };
@@ -37,7 +38,10 @@ fn check(request: &SaveRequest) -> Result<(), Error> {
         format!("--replicas goes up to {REPLICAS_MAX}")
     } else if !(1..=KEEP_MAX).contains(&request.keep) {
         format!("--keep goes from 1 to {KEEP_MAX}")
-    } else if request.labels.len() > LABELS_MAX || request.labels.keys().any(long) {
+    } else if request.labels.len() > LABELS_MAX
+        || request.labels.keys().any(long)
+        || request.labels.values().any(|value| value.len() > LABEL_BYTES_MAX)
+    {
         format!("at most {LABELS_MAX} labels, with keys of 1 to {LABEL_BYTES_MAX} bytes")
     } else {
         return Ok(());
@@ -76,7 +80,12 @@ async fn run(core: &Arc<Core>, request: SaveRequest, deadline: Duration, meter: 
     let source = Transfer::open(core, &request).await?;
     let placed = plan_targets(core, &state, &request, source.size())?;
     let target = match known {
-        Some(segment) => Target { segment: segment.id, epoch: segment.epoch, head: segment.head, new: false },
+        Some(segment) => {
+            // An earlier try of this very request may have taken the name.
+            let own = segment.registered.0 == request.request.step("register");
+            let new = own && segment.head == Version::NONE;
+            Target { segment: segment.id, epoch: segment.epoch, head: segment.head, new }
+        }
         None => register(core, &request, deadline).await?,
     };
     tracing::info!(name = %request.name, request = %request.request, size = source.size(), "save begins");

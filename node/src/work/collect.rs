@@ -15,12 +15,20 @@ const PAGE: usize = 256;
 /// The pause after a pass over all copies, beside the one after each change of the state.
 const PASS_PAUSE: Duration = Duration::from_secs(2);
 
+/// After so many passes, what the cluster counts on here is compared with what lies here.
+const REPORT_PASSES: u32 = 15;
+
 /// Runs until the node ends.
 pub async fn collect(core: Arc<Core>) {
     // Only a state that has caught up says what should lie here.
     while !core.stop.is_set() && core.read(core.env.clock.now() + core.limits.idle).await.is_err() {}
-    report_missing(&core).await;
+    let mut passes: u32 = 0;
     while !core.stop.is_set() {
+        // Again and again: a report that found no leader must not be lost.
+        if passes.is_multiple_of(REPORT_PASSES) {
+            report_missing(&core).await;
+        }
+        passes = passes.wrapping_add(1);
         if let Err(e) = pass(&core).await {
             core.stop.fault(format!("local storage cannot be tidied: {e}"));
             return;

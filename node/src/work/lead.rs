@@ -126,6 +126,11 @@ async fn membership(core: &Core, view: &View) -> Result<bool, String> {
             Some(_) => {}
         }
     }
+    // The second step of a change is the asker's: if it was lost on the way, any later leader takes it.
+    if let [_, .., last] = membership.get_joint_config().as_slice() {
+        tracing::info!(voters = ?last, "a change of the voters is finished");
+        return within(core, core.raft.change_membership(last.clone(), true)).await.map(|()| true);
+    }
     let voters: BTreeSet<NodeId> = membership.voter_ids().map(NodeId).collect();
     if let Some(voters) = grow(&learners(core, view), &voters) {
         tracing::info!(?voters, "the voters change");

@@ -10,6 +10,7 @@ use cairn_store::segment::{Copy, CopyState};
 
 use crate::core::Core;
 use crate::env::Disk;
+use crate::jobs::Meter;
 use crate::raft::rpc;
 
 /// What a look at a copy found.
@@ -21,23 +22,28 @@ pub enum Verdict {
     Corrupt,
     /// There is no such copy.
     Missing,
+    /// It could not be looked at now.
+    Unknown,
 }
 
 /// Reads a whole copy and compares it with its table.
-pub async fn verify(core: &Core, copy: CopyId) -> Verdict {
+pub async fn verify(core: &Core, copy: CopyId, meter: Arc<Meter>) -> Verdict {
     let disk = core.env.disk.clone();
-    let look = move || match read_through(disk.as_ref(), copy) {
+    let look = move || match read_through(disk.as_ref(), copy, &meter) {
         Ok(true) => Verdict::Good,
         Ok(false) => Verdict::Corrupt,
         // Whoever looked just before may have put it aside: then it is not missing.
         Err(e) if e.kind() == io::ErrorKind::NotFound && !disk.keeps_bytes(copy).unwrap_or(true) => Verdict::Missing,
-        // Bytes that cannot be read are no better than wrong ones.
-        Err(_) => Verdict::Corrupt,
+        // Put aside just now, damaged, or too short.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Verdict::Corrupt,
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => Verdict::Corrupt,
+        // Out of descriptors or of memory: that says nothing about the bytes.
+        Err(_) => Verdict::Unknown,
     };
-    core.env.blocking(look).await.unwrap_or(Verdict::Corrupt)
+    core.env.blocking(look).await.unwrap_or(Verdict::Unknown)
 }
 
-fn read_through(disk: &dyn Disk, copy: CopyId) -> io::Result<bool> {
+fn read_through(disk: &dyn Disk, copy: CopyId, meter: &Meter) -> io::Result<bool> {
     let toc = disk.read_toc(copy)?;
     let source = disk.open(copy)?;
     let size = toc.table.size();
@@ -48,6 +54,7 @@ fn read_through(disk: &dyn Disk, copy: CopyId) -> io::Result<bool> {
     for index in 0..block_count(size) {
         let block = buffer.get_mut(..block_len(size, index)).unwrap_or_default();
         source.read_exact_at(block, index * BLOCK_BYTES as u64)?;
+        meter.tick(block.len() as u64);
         if toc.table.verify(index, block).is_err() {
             return Ok(false);
         }
@@ -60,7 +67,7 @@ impl Core {
     pub fn suspect(self: &Arc<Self>, copy: CopyId) {
         let core = self.clone();
         self.env.spawn(async move {
-            let verdict = verify(&core, copy).await;
+            let verdict = verify(&core, copy, Arc::default()).await;
             core.lost(copy, verdict).await;
         });
     }
@@ -78,7 +85,7 @@ impl Core {
     /// Puts a bad copy aside and tells the cluster. A good one stays as it is.
     pub async fn lost(&self, copy: CopyId, verdict: Verdict) {
         let finding = match verdict {
-            Verdict::Good => return,
+            Verdict::Good | Verdict::Unknown => return,
             Verdict::Corrupt => Finding::Corrupt,
             Verdict::Missing => Finding::Missing,
         };

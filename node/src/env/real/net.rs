@@ -103,7 +103,7 @@ impl Stream for Socket {
         let socket = self.into_blocking(limits)?;
         let (socket, sent) = env
             .blocking(move || {
-                let sent = payload::send(&socket, file.as_ref(), offset, &progress);
+                let sent = payload::send(&socket, file.as_ref(), offset, limits.idle, &progress);
                 (socket, sent)
             })
             .await?;

@@ -4,8 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use cairn_store::digest::BLOCK_BYTES;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::env::{Progress, ReadAt, Sink};
 
@@ -32,16 +34,44 @@ impl Blocking {
         }
     }
 
-    fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => (&*stream).write_all(bytes),
-            Self::Unix(stream) => (&*stream).write_all(bytes),
+            Self::Tcp(stream) => (&*stream).write(bytes),
+            Self::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(nonblocking),
+            Self::Unix(stream) => stream.set_nonblocking(nonblocking),
+        }
+    }
+
+    /// Waits until it takes bytes again.
+    fn wait_writable(&self, idle: Duration) -> io::Result<()> {
+        let idle = Timespec::try_from(idle).map_err(io::Error::other)?;
+        loop {
+            match poll(&mut [PollFd::new(self, PollFlags::OUT)], Some(&idle)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
     }
 }
 
-/// Sends `source` from `offset` to the size that it had when it was opened.
-pub(super) fn send(socket: &Blocking, source: &dyn ReadAt, offset: u64, progress: &Progress) -> io::Result<()> {
+/// Sends `source` from `offset` to the size that it had when it was opened; a receiver that takes nothing for `idle`
+/// is given up. The socket's own time-out would not do: `sendfile` starts it anew for every few pages.
+pub(super) fn send(
+    socket: &Blocking,
+    source: &dyn ReadAt,
+    offset: u64,
+    idle: Duration,
+    progress: &Progress,
+) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
     let end = source.size();
     let mut at = offset;
     match source.file() {
@@ -51,7 +81,10 @@ pub(super) fn send(socket: &Blocking, source: &dyn ReadAt, offset: u64, progress
                 let sent = match rustix::fs::sendfile(socket, file, Some(&mut at), count) {
                     Ok(sent) => sent,
                     Err(rustix::io::Errno::INTR) => continue,
-                    Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+                    Err(rustix::io::Errno::AGAIN) => {
+                        socket.wait_writable(idle)?;
+                        continue;
+                    }
                     Err(e) => return Err(e.into()),
                 };
                 if sent == 0 {
@@ -66,7 +99,7 @@ pub(super) fn send(socket: &Blocking, source: &dyn ReadAt, offset: u64, progress
                 let count = usize::try_from(end - at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
                 let block = buffer.get_mut(..count).unwrap_or_default();
                 source.read_exact_at(block, at)?;
-                socket.write_all(block)?;
+                write_all(socket, block, idle)?;
                 at += count as u64;
                 progress(count as u64);
             }
@@ -75,8 +108,22 @@ pub(super) fn send(socket: &Blocking, source: &dyn ReadAt, offset: u64, progress
     Ok(())
 }
 
+fn write_all(socket: &Blocking, mut bytes: &[u8], idle: Duration) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => socket.wait_writable(idle)?,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 /// Receives `length` bytes, a block at a time.
 pub(super) fn receive(socket: &Blocking, length: u64, sink: &mut dyn Sink) -> io::Result<()> {
+    socket.set_nonblocking(false)?;
     let mut buffer = vec![0; BLOCK_BYTES.min(usize::try_from(length).unwrap_or(BLOCK_BYTES))];
     let mut left = length;
     while left > 0 {

@@ -12,6 +12,7 @@ use cairn_store::plan::source::{Holder, rank};
 use cairn_store::segment::{CopyState, Receipt, VersionRecord};
 
 use super::Loading;
+use crate::catalogue::Held;
 use crate::core::Core;
 use crate::data::pull::{Draft, PullError};
 use crate::jobs::Meter;
@@ -21,6 +22,9 @@ use crate::work::scrub::{Verdict, verify};
 const ROUNDS_MAX: u32 = 3;
 /// The pause between two rounds.
 const ROUND_PAUSE: Duration = Duration::from_millis(300);
+
+/// A copy that nothing refers to must stay for so long at least, in log time, to be used again.
+const STAY_MIN: Duration = Duration::from_secs(900);
 
 /// A verified copy in local storage.
 pub(super) struct Obtained {
@@ -34,8 +38,11 @@ impl Loading<'_> {
     pub(super) async fn obtain(&self, deadline: Duration, meter: &Arc<Meter>) -> Result<Obtained, Error> {
         let record = self.record;
         meter.expect(record.size);
-        if let Some(copy) = self.local(record).await {
-            return Ok(Obtained { copy, receipt: None, sources: vec![(self.core.me(), record.size)] });
+        if let Some(Held { copy, until, .. }) = self.local(record, meter).await {
+            // One that no reference holds is as good as a new one while its time lasts.
+            let receipt = Receipt { copy, node: self.core.me(), until };
+            let receipt = Some(receipt).filter(|_| !record.refers_to(copy));
+            return Ok(Obtained { copy, receipt, sources: vec![(self.core.me(), record.size)] });
         }
         if !self.core.has_room(record.size).await {
             return Err(Error::new(Code::Unavailable, "this node's storage has no room for the copy")
@@ -44,7 +51,7 @@ impl Loading<'_> {
         let begun = Draft::begin(self.core, record.size, record.digest, meter.clone()).await;
         let draft = begun.map_err(|e| disk_failed(self.core, &e))?;
         match self.pull_from_any(&draft, record, deadline).await {
-            Ok(sources) => self.publish(draft, sources).await,
+            Ok(sources) => meter.while_ticking(&self.core.env, self.publish(draft, sources)).await,
             Err(e) => {
                 draft.discard(self.core).await;
                 Err(e)
@@ -52,14 +59,16 @@ impl Loading<'_> {
         }
     }
 
-    /// The copy that lies here, if it verifies.
-    async fn local(&self, record: &VersionRecord) -> Option<CopyId> {
+    /// The copy that lies here, if it verifies and stays.
+    async fn local(&self, record: &VersionRecord, meter: &Arc<Meter>) -> Option<Held> {
         let core = self.core;
         let (catalogue, segment, version) = (core.env.catalogue.clone(), self.segment.id, self.version);
         let found = core.env.blocking(move || catalogue.find(segment, version)).await.ok()?.ok()?;
-        for held in found.iter().filter(|held| held.digest == record.digest) {
-            match verify(core, held.copy).await {
-                Verdict::Good => return Some(held.copy),
+        let soon = self.core.now().state.time.after(STAY_MIN);
+        let stays = |held: &Held| record.refers_to(held.copy) || held.until > soon;
+        for held in found.into_iter().filter(|held| held.digest == record.digest && stays(held)) {
+            match verify(core, held.copy, meter.clone()).await {
+                Verdict::Good => return Some(held),
                 verdict => core.lost(held.copy, verdict).await,
             }
         }

@@ -19,7 +19,7 @@ use super::{Target, candidates};
 use crate::core::Core;
 use crate::data::digest::table_of;
 use crate::data::push::{PushError, TableWatch, push};
-use crate::env::{Progress, ReadAt};
+use crate::env::ReadAt;
 use crate::jobs::Meter;
 
 /// What the tasks of one save report.
@@ -74,7 +74,7 @@ impl Transfer {
         meter.expect(self.size().saturating_mul(request.replicas.into()));
         let (tell, mut news) = mpsc::channel(usize::from(request.replicas) + 1);
         let table = self.hash(core);
-        self.keep_own(core, request, target, table.clone(), tell.clone());
+        self.keep_own(core, request, target, table.clone(), meter, tell.clone());
 
         let mut pending: BTreeSet<NodeId> = place(&candidates(&core.now().state), &wish).into_iter().collect();
         for node in &pending {
@@ -113,7 +113,8 @@ impl Transfer {
                         continue;
                     }
                     // The next candidate takes its place.
-                    wish.beside = pending.iter().chain(receipts.keys()).copied().collect();
+                    let others = receipts.keys().filter(|node| **node != core.me());
+                    wish.beside = pending.iter().chain(others).copied().collect();
                     wish.count = 1;
                     for node in place(&candidates(&core.now().state), &wish) {
                         pending.insert(node);
@@ -147,13 +148,15 @@ impl Transfer {
         request: &SaveRequest,
         target: &Target,
         table: TableWatch,
+        meter: &Arc<Meter>,
         tell: mpsc::Sender<News>,
     ) {
         let (core, file, source) = (core.clone(), self.file.clone(), self.source.clone());
+        let meter = meter.clone();
         let copy = core.env.copy_id();
         let draft = Draft { copy, ..self.draft(&core, request, target) };
         core.env.clone().spawn(async move {
-            let own = draft.keep(&core, file, source, table).await;
+            let own = meter.while_ticking(&core.env, draft.keep(&core, file, source, table)).await;
             // The save may be over.
             let _ = tell.send(News::Own(own)).await;
         });
@@ -183,9 +186,8 @@ impl Transfer {
         let Draft { copy, segment, name, version, epoch } = self.draft(core, request, target);
         let order = Push { segment, name, version, epoch, save: true, copy, size: self.size() };
         let (core, source, meter) = (core.clone(), self.source.clone(), meter.clone());
-        let progress: Progress = Arc::new(move |bytes| meter.add(bytes));
         core.env.clone().spawn(async move {
-            let pushed = push(&core, node, order, source, table, progress).await;
+            let pushed = push(&core, node, order, source, table, meter).await;
             let _ = tell.send(News::Target(node, pushed)).await;
         });
     }
