@@ -15,12 +15,14 @@ use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::links::Links;
 use crate::raft::{Raft, Types, View};
+use crate::storage::Storage;
 use crate::turns::Turns;
+use crate::work::scrub::Looks;
 
 /// Bounds and times of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Payloads at once that others ask for, and as many that this node pushes.
+    /// Payloads at once that others ask for, as many that this node pushes, and as many saves and loads.
     pub transfers: usize,
     /// Connections at once, on each port.
     pub connections: usize,
@@ -81,6 +83,14 @@ pub struct Core {
     /// Payloads that may still be pushed. Apart from `serving`: two nodes that push to each other must not wait for
     /// each other's places while they hold their own.
     pub pushing: Arc<Semaphore>,
+    /// Saves at once: each takes threads of the pool for blocking work.
+    pub saving: Semaphore,
+    /// Loads at once, for the same reason.
+    pub loading: Semaphore,
+    /// What this node's storage is busy with.
+    pub storage: Storage,
+    /// Copies that are being looked at.
+    pub looks: Looks,
     /// Whether the disk is below its reserve, as it was last looked at.
     pub low_space: AtomicBool,
     /// Saves that go on or ended lately.
@@ -95,6 +105,16 @@ impl Core {
     /// The newest applied state. It may be old.
     pub fn now(&self) -> View {
         self.view.borrow().clone()
+    }
+
+    /// Waits until the leader no longer hears a node, or it is no member.
+    pub async fn until_down(&self, node: NodeId) {
+        let down = |view: &View| view.state.members.get(&node).is_none_or(|member| !member.up);
+        let mut view = self.view.clone();
+        if view.wait_for(down).await.is_err() {
+            // This node is stopping: nothing more will be known.
+            std::future::pending().await
+        }
     }
 
     /// This node's id.

@@ -25,6 +25,6 @@ pub mod stream;
 
 use cairn_client::wire::{Refusal, RefusalCode};
 
-fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
+pub(crate) fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
     Refusal { code, message: message.into() }
 }

@@ -142,8 +142,8 @@ pub trait Sink: Send {
     fn block(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// Told how many more bytes went through.
-pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
+/// Told how many more bytes went through. An error ends the transfer.
+pub type Progress = Arc<dyn Fn(u64) -> io::Result<()> + Send + Sync>;
 
 /// Bounds of a payload's way.
 #[derive(Clone, Copy, Debug)]

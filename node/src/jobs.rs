@@ -143,12 +143,13 @@ impl<T: Clone + Send + Sync + 'static> Jobs<T> {
         let meter = Arc::new(Meter::default());
         known.jobs.insert(id, Job { fingerprint, meter: meter.clone(), result: result.clone() });
         drop(known);
-        let (work, jobs) = (begin(meter.clone()), self.clone());
+        let mut end = End { jobs: self.clone(), id, retry: true };
+        let work = begin(meter.clone());
         env.spawn(async move {
             let ended = work.await;
-            let retry = ended.as_ref().is_err_and(|e| e.retryable);
+            end.retry = ended.as_ref().is_err_and(|e| e.retryable);
             tell.send_replace(Some(ended));
-            jobs.end(id, retry);
+            drop(end);
         });
         Ok((meter, result))
     }
@@ -170,6 +171,19 @@ impl<T: Clone + Send + Sync + 'static> Jobs<T> {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known<T>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a job however its task ends: one that panicked is forgotten, and does not count as running for ever.
+struct End<T: Clone + Send + Sync + 'static> {
+    jobs: Arc<Jobs<T>>,
+    id: RequestId,
+    retry: bool,
+}
+
+impl<T: Clone + Send + Sync + 'static> Drop for End<T> {
+    fn drop(&mut self) {
+        self.jobs.end(self.id, self.retry);
     }
 }
 

@@ -15,7 +15,8 @@
 //! - [`listen`], [`admit`]: the ports' front door; [`links`]: connections to other members;
 //! - [`raft`]: agreement; [`data`]: bytes; [`service`]: requests; [`work`]: loops that carry out plans;
 //! - [`jobs`], [`turns`]: work that outlives its call; one at a time for each name;
-//! - [`catalogue`]: what lies on this node.
+//! - [`storage`]: this node's local storage: room, how a copy comes to exist, what an error of the disk means;
+//!   [`catalogue`]: what lies there.
 
 pub mod admit;
 pub mod catalogue;
@@ -30,5 +31,6 @@ pub mod listen;
 pub mod node;
 pub mod raft;
 pub mod service;
+pub mod storage;
 pub mod turns;
 pub mod work;

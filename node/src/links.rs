@@ -21,19 +21,19 @@ use crate::raft::types::Peer;
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// Its address is not known here.
-    #[error("node {0} is not known here")]
+    #[error("it is not known here")]
     Unknown(NodeId),
     /// No answer in time.
-    #[error("node {0} did not answer in time")]
+    #[error("it did not answer in time")]
     Timeout(NodeId),
     /// No connection.
-    #[error("node {0} cannot be reached: {1}")]
+    #[error("it cannot be reached: {1}")]
     Io(NodeId, io::Error),
     /// What came back makes no sense.
-    #[error("node {0}: {1}")]
+    #[error("{1}")]
     Wire(NodeId, WireError),
     /// It does not want us.
-    #[error("node {0} refuses: {1}")]
+    #[error("it refuses: {1}")]
     Refused(NodeId, Refusal),
 }
 
@@ -44,10 +44,10 @@ pub enum AskError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The connection broke before the answer.
-    #[error("node {0}: {1}")]
+    #[error("the connection broke: {1}")]
     Broken(NodeId, RpcError),
     /// No answer in time.
-    #[error("node {0} did not answer in time")]
+    #[error("it did not answer in time")]
     Silent(NodeId),
 }
 

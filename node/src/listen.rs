@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use cairn_client::wire::{self, Greeting, Refusal, RefusalCode, Welcome, WireError};
-use tokio::sync::Semaphore;
+use cairn_store::meta::state::NODES_MAX;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::admit::{Speaker, admit};
 use crate::core::Core;
@@ -20,9 +21,14 @@ pub enum Purpose {
     Data,
 }
 
+/// Connections of members on each port, beside those of clients: each has a few to each other one. However many
+/// clients there are, Raft gets through.
+const MEMBER_CONNECTIONS_MAX: usize = 4 * NODES_MAX as usize;
+
 /// Accepts connections until the node ends.
 pub async fn listen(core: Arc<Core>, listener: Box<dyn Listener>, purpose: Purpose) {
-    let places = Arc::new(Semaphore::new(core.limits.connections));
+    let places = Arc::new(Semaphore::new(core.limits.connections + MEMBER_CONNECTIONS_MAX));
+    let clients = Arc::new(Semaphore::new(core.limits.connections));
     loop {
         let (mut stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -33,7 +39,7 @@ pub async fn listen(core: Arc<Core>, listener: Box<dyn Listener>, purpose: Purpo
                 continue;
             }
         };
-        let (task, purpose) = (core.clone(), purpose.clone());
+        let (task, purpose, clients) = (core.clone(), purpose.clone(), clients.clone());
         let place = places.clone().try_acquire_owned();
         core.env.spawn(async move {
             let core = task;
@@ -42,16 +48,23 @@ pub async fn listen(core: Arc<Core>, listener: Box<dyn Listener>, purpose: Purpo
                 let _ = core.env.timeout(core.limits.handshake, wire::send(&mut stream, &welcome)).await;
                 return;
             };
-            if let Err(e) = converse(&core, stream, purpose).await {
+            if let Err(e) = converse(&core, stream, purpose, &clients).await {
                 tracing::debug!(%from, error = %e, "a connection ended");
             }
         });
     }
 }
 
-async fn converse(core: &Arc<Core>, mut stream: Box<dyn Stream>, purpose: Purpose) -> Result<(), WireError> {
-    let greeted = core.env.timeout(core.limits.handshake, greet(core, &mut stream)).await;
-    let Some(speaker) = greeted.unwrap_or_else(|| Err(WireError::Io(std::io::ErrorKind::TimedOut.into())))? else {
+async fn converse(
+    core: &Arc<Core>,
+    mut stream: Box<dyn Stream>,
+    purpose: Purpose,
+    clients: &Semaphore,
+) -> Result<(), WireError> {
+    let greeted = core.env.timeout(core.limits.handshake, greet(core, &mut stream, clients)).await;
+    let Some((speaker, _place)) =
+        greeted.unwrap_or_else(|| Err(WireError::Io(std::io::ErrorKind::TimedOut.into())))?
+    else {
         return Ok(());
     };
     match purpose {
@@ -63,7 +76,12 @@ async fn converse(core: &Arc<Core>, mut stream: Box<dyn Stream>, purpose: Purpos
     }
 }
 
-async fn greet(core: &Core, stream: &mut Box<dyn Stream>) -> Result<Option<Speaker>, WireError> {
+/// Who speaks, with the place that a client takes; none if it may not.
+async fn greet<'a>(
+    core: &Core,
+    stream: &mut Box<dyn Stream>,
+    clients: &'a Semaphore,
+) -> Result<Option<(Speaker, Option<SemaphorePermit<'a>>)>, WireError> {
     let greeting: Greeting = match wire::receive(stream).await {
         Ok(greeting) => greeting,
         Err(WireError::Protocol(theirs)) => {
@@ -74,10 +92,14 @@ async fn greet(core: &Core, stream: &mut Box<dyn Stream>) -> Result<Option<Speak
         Err(e) => return Err(e),
     };
     let admitted = admit(&greeting, &core.identity, &core.view.borrow().state);
-    let (welcome, speaker) = match admitted {
+    let placed = admitted.and_then(|speaker| match speaker {
+        Speaker::Node(_) => Ok((speaker, None)),
+        Speaker::Client => clients.try_acquire().map(|place| (speaker, Some(place))).map_err(|_| port::too_many()),
+    });
+    let (welcome, speaker) = match placed {
         Ok(speaker) => (Ok(()), Some(speaker)),
         Err(refused) => {
-            tracing::warn!(reason = %refused, "a stranger was refused");
+            tracing::warn!(reason = %refused, "a connection was refused");
             (Err(refused), None)
         }
     };

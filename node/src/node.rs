@@ -25,8 +25,9 @@ use crate::raft::network::Network;
 use crate::raft::types::Peer;
 use crate::raft::{Raft, Types};
 use crate::service::Service;
+use crate::storage::Storage;
 use crate::turns::Turns;
-use crate::work;
+use crate::work::{self, scrub::Looks};
 
 /// What a node is told.
 #[derive(Clone, Debug)]
@@ -131,6 +132,10 @@ impl Node {
             stop: Stop::default(),
             serving: Arc::new(Semaphore::new(limits.transfers)),
             pushing: Arc::new(Semaphore::new(limits.transfers)),
+            saving: Semaphore::new(limits.transfers),
+            loading: Semaphore::new(limits.transfers),
+            storage: Storage::default(),
+            looks: Looks::default(),
             low_space: AtomicBool::new(false),
             saves: Arc::new(Jobs::default()),
             loads: Arc::new(Jobs::default()),

@@ -35,6 +35,11 @@ use crate::raft::rpc::{Peer, PeerServer};
 /// The longest that a client may ask a node to wait.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 
+/// A client's connection without a new request for so long is closed. Longer than any request may take.
+const CLIENT_IDLE: Duration = Duration::from_secs(900);
+/// A member's: its kept connection may have nothing to say for long, and opens again at need.
+const MEMBER_IDLE: Duration = Duration::from_secs(3600);
+
 /// The service of one node.
 #[derive(Clone)]
 pub struct Service {
@@ -50,19 +55,23 @@ impl Service {
             Speaker::Client => {
                 let channel = BaseChannel::with_defaults(dial::transport(stream));
                 let requests = channel.max_concurrent_requests(self.core.limits.requests);
-                self.run(requests.execute(self.clone().serve())).await;
+                self.run(CLIENT_IDLE, requests.execute(self.clone().serve())).await;
             }
             Speaker::Node(_) => {
                 let channel = BaseChannel::with_defaults(dial::transport(stream));
                 let requests = channel.max_concurrent_requests(self.core.limits.requests);
-                self.run(requests.execute(PeerServer(self.clone()).serve())).await;
+                self.run(MEMBER_IDLE, requests.execute(PeerServer(self.clone()).serve())).await;
             }
         }
     }
 
-    async fn run<F: Future<Output = ()> + Send + 'static>(&self, requests: impl futures::Stream<Item = F>) {
+    async fn run<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        idle: Duration,
+        requests: impl futures::Stream<Item = F>,
+    ) {
         let mut requests = std::pin::pin!(requests);
-        while let Some(request) = requests.next().await {
+        while let Some(Some(request)) = self.core.env.timeout(idle, requests.next()).await {
             self.core.env.spawn(request);
         }
     }

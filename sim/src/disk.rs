@@ -9,6 +9,7 @@ mod open;
 mod scan;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -117,7 +118,7 @@ impl MemDisk {
     /// A copy id is used once.
     fn check_unused(&self, copy: CopyId) -> io::Result<()> {
         let files = self.lock();
-        let used = [toc(copy), quarantined(copy, "toc"), quarantined(copy, "seg")];
+        let used = [toc(copy), in_quarantine(copy, "toc"), in_quarantine(copy, "seg")];
         match used.iter().find(|path| files.exists(path)) {
             Some(path) => Err(io::Error::new(ErrorKind::AlreadyExists, path.clone())),
             None => Ok(()),
@@ -146,7 +147,7 @@ fn toc(copy: CopyId) -> String {
     format!("{}/{copy}.toc", shard(copy))
 }
 
-fn quarantined(copy: CopyId, part: &str) -> String {
+fn in_quarantine(copy: CopyId, part: &str) -> String {
     format!("quarantine/{copy}.{part}")
 }
 
@@ -196,11 +197,6 @@ impl Disk for MemDisk {
         let linked = files.open(&seg(copy))?;
         files.link(&path, &linked)?;
         Ok(self.root().join(path))
-    }
-
-    fn remove_spool(&self, file: &str) -> io::Result<()> {
-        self.lock().remove(&spooled(file)?);
-        Ok(())
     }
 
     fn create(&self, copy: CopyId, size: u64) -> io::Result<Box<dyn SegmentWriter>> {
@@ -255,6 +251,19 @@ impl Disk for MemDisk {
     fn quarantine(&self, copy: CopyId) -> io::Result<()> {
         scan::quarantine(&mut self.lock(), copy)?;
         self.note("quarantine", &seg(copy));
+        Ok(())
+    }
+
+    fn quarantined(&self) -> io::Result<BTreeSet<CopyId>> {
+        let names = self.lock().under("quarantine/");
+        let copy = |path: &String| path.strip_prefix("quarantine/")?.split_once('.')?.0.parse().ok();
+        Ok(names.iter().filter_map(copy).collect())
+    }
+
+    fn forget(&self, copy: CopyId) -> io::Result<()> {
+        for part in ["seg", "toc"] {
+            self.lock().remove(&in_quarantine(copy, part));
+        }
         Ok(())
     }
 

@@ -28,6 +28,9 @@ impl fmt::Display for Role {
     }
 }
 
+/// The longest zone, and the longest address, in bytes.
+pub const PROFILE_TEXT_BYTES_MAX: usize = 255;
+
 /// What a node says of itself when it joins, and again when it starts with other settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {

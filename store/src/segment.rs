@@ -70,6 +70,15 @@ pub enum Kind {
     Tree,
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Tree => "tree",
+        })
+    }
+}
+
 /// When a save is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -177,6 +186,8 @@ pub struct VersionRecord {
     pub created: WallTime,
     /// Under which ownership.
     pub epoch: Epoch,
+    /// Whose.
+    pub owner: NodeId,
     /// The `Commit` that made it: late retries still get their answer.
     pub request: RequestId,
     /// How many durable copies on nodes other than the owner's were asked for.

@@ -25,7 +25,7 @@ pub async fn serve_connection(
             other => other?,
         };
         stream = if kind == Kind::Pull as u16 {
-            serve::serve(&core, stream, wire::decode(&body)?).await?
+            serve::serve(&core, stream, wire::decode(&body)?, speaker).await?
         } else if kind == Kind::Push as u16 && member(speaker) {
             receive::receive(&core, stream, wire::decode(&body)?).await?
         } else if kind == Kind::Snapshot as u16 && member(speaker) {

@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::env::{PayloadLimits, SegmentWriter, Sink};
 use crate::jobs::Meter;
 use crate::links::{LinkError, Port};
+use crate::storage::Room;
 
 /// Why a source did not give what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -49,12 +50,13 @@ impl PullError {
 }
 
 /// A copy that is being loaded: only verified blocks are in it.
-pub struct Draft {
+pub struct Incoming {
     /// The copy that it becomes.
     pub copy: CopyId,
     size: u64,
     digest: Digest,
     inner: Arc<Mutex<Inner>>,
+    _room: Room,
 }
 
 struct Inner {
@@ -66,13 +68,13 @@ struct Inner {
     meter: Arc<Meter>,
 }
 
-impl Draft {
+impl Incoming {
     /// Begins one.
     pub async fn begin(core: &Core, size: u64, digest: Digest, meter: Arc<Meter>) -> io::Result<Self> {
-        let (disk, copy) = (core.env.disk.clone(), core.env.copy_id());
-        let writer = core.env.blocking(move || disk.create(copy, size)).await??;
+        let copy = core.env.copy_id();
+        let (writer, room) = core.create(copy, size).await?;
         let inner = Inner { writer: Some(writer), table: None, verified: 0, mismatch: None, fault: None, meter };
-        Ok(Self { copy, size, digest, inner: Arc::new(Mutex::new(inner)) })
+        Ok(Self { copy, size, digest, inner: Arc::new(Mutex::new(inner)), _room: room })
     }
 
     /// Takes what it still lacks from one source. What was verified stays, whatever happens then.
@@ -109,7 +111,7 @@ impl Draft {
         let table = BlockTable::checked(self.size, &table, self.digest)?;
         self.lock().table = Some(Arc::new(table));
         let left = self.size.saturating_sub(self.bytes());
-        let sink = Box::new(DraftSink(self.inner.clone()));
+        let sink = Box::new(IncomingSink(self.inner.clone()));
         let received = stream.receive_payload(&core.env, left, sink, PayloadLimits { idle }).await;
         received.map_err(WireError::Io)?;
         Ok(())
@@ -128,10 +130,9 @@ impl Draft {
 
     /// Gives it up.
     pub async fn discard(self, core: &Core) {
-        let (disk, copy) = (core.env.disk.clone(), self.copy);
+        let copy = self.copy;
         drop(self);
-        // A half that stays is removed at the next start.
-        let _ = core.env.blocking(move || disk.discard(copy)).await;
+        core.discard(copy).await;
     }
 
     fn bytes(&self) -> u64 {
@@ -143,9 +144,9 @@ impl Draft {
     }
 }
 
-struct DraftSink(Arc<Mutex<Inner>>);
+struct IncomingSink(Arc<Mutex<Inner>>);
 
-impl Sink for DraftSink {
+impl Sink for IncomingSink {
     fn block(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { writer, table, verified, mismatch, fault, meter } = &mut *inner;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn_client::wire::{self, Push, PushAnswer, PushDone, Refusal, Sealed, WireError};
 use cairn_store::digest::BlockTable;
@@ -33,6 +34,9 @@ pub enum PushError {
     /// The target said nothing for too long.
     #[error("the target was silent for too long")]
     Silent,
+    /// The leader no longer hears the target.
+    #[error("the node is down")]
+    Down,
     /// The source could not be read, or changed: no target will do.
     #[error("the source could not be read")]
     Source,
@@ -51,16 +55,21 @@ pub async fn push(
     meter: Arc<Meter>,
 ) -> Result<Receipt, PushError> {
     let limits = PayloadLimits { idle: core.limits.idle };
-    let wait = |work| core.env.timeout(core.limits.idle, work);
     let copy = push.copy;
 
     let _place = core.pushing.acquire().await.map_err(|_| PushError::Silent)?;
     let mut stream = core.links.dial(target, Port::Data, None).await?;
     wire::send(&mut stream, &push).await?;
-    let PushAnswer(answer) = wait(wire::receive(&mut stream)).await.ok_or(PushError::Silent)??;
+    let answered = core.env.timeout(core.limits.idle, wire::receive(&mut stream)).await;
+    let PushAnswer(answer) = answered.ok_or(PushError::Silent)??;
     answer.map_err(PushError::Refused)?;
-    let sent = meter.clone();
-    let progress: Progress = Arc::new(move |bytes| sent.add(bytes));
+    let stopped = StopOnDrop::default();
+    let (sent, stop) = (meter.clone(), stopped.0.clone());
+    let progress: Progress = Arc::new(move |bytes| {
+        sent.add(bytes);
+        // The payload goes on a thread of its own, which does not see that nobody waits for it any more.
+        if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    });
     stream = stream.send_payload(&core.env, source, 0, limits, progress).await?;
 
     let table = match table.wait_for(Option::is_some).await {
@@ -72,8 +81,11 @@ pub async fn push(
     };
     let sealed = Sealed { digest: table.digest(), table: table.as_bytes().len() as u64 };
     wire::send(&mut stream, &sealed).await?;
-    stream.write_all(table.as_bytes()).await?;
-    stream.flush().await?;
+    let sent = async {
+        stream.write_all(table.as_bytes()).await?;
+        stream.flush().await
+    };
+    core.env.timeout(core.limits.idle, sent).await.ok_or(PushError::Silent)??;
     // The holder fsyncs now; it may take as long as its disk takes, within bounds.
     let patience = core.limits.idle * FSYNC_PATIENCE;
     let done = core.env.timeout(patience, meter.while_ticking(&core.env, wire::receive(&mut stream))).await;
@@ -83,6 +95,16 @@ pub async fn push(
         return Err(PushError::Wire(WireError::Body("the receipt is for another copy".into())));
     }
     Ok(receipt)
+}
+
+/// Tells a thread that nobody waits for it any more.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How many idle times a holder may take to make a copy durable.

@@ -7,15 +7,13 @@ use cairn_client::wire::{self, Push, PushAnswer, PushDone, Refusal, RefusalCode,
 use cairn_store::digest::{BlockTable, TableBuilder, block_count};
 use cairn_store::disk::Toc;
 use cairn_store::id::CopyId;
-use cairn_store::meta::state::COMMIT_WINDOW;
 use cairn_store::segment::{Receipt, SIZE_MAX};
-use cairn_store::time::LogTime;
 use tokio::io::AsyncReadExt;
 
 use super::refusal;
-use crate::catalogue::Held;
 use crate::core::Core;
-use crate::env::{Disk, PayloadLimits, SegmentWriter, Sink, Stream};
+use crate::env::{PayloadLimits, SegmentWriter, Sink, Stream};
+use crate::storage::Room;
 
 /// Receives one copy. An error ends the connection; what was begun is discarded.
 pub async fn receive(
@@ -43,7 +41,7 @@ pub async fn receive(
             Ok(stream)
         }
         Err(e) => {
-            discard(core, push.copy).await;
+            core.discard(push.copy).await;
             Err(e)
         }
     }
@@ -58,9 +56,6 @@ async fn begin(core: &Core, push: &Push) -> Result<Draft, Refusal> {
     // Only saves: a repair or a load of an old version is legitimate (R16).
     if push.save && known.is_some_and(|known| known > push.epoch) {
         return Err(refusal(RefusalCode::StaleEpoch, "the owner has changed"));
-    }
-    if !core.has_room(push.size).await {
-        return Err(refusal(RefusalCode::Full, "no room on this node"));
     }
     Draft::begin(core, push.copy, push.size).await.map_err(|e| core.refuse_io(&e))
 }
@@ -100,16 +95,22 @@ async fn finish(
     draft: Draft,
     table: Result<BlockTable, Refusal>,
 ) -> Result<Receipt, Refusal> {
-    let table = match table {
-        Ok(table) => table,
-        Err(refused) => {
-            drop(draft);
-            discard(core, push.copy).await;
-            return Err(refused);
-        }
-    };
+    let done = publish(core, push, draft, table).await;
+    if done.is_err() {
+        core.discard(push.copy).await;
+    }
+    done
+}
+
+async fn publish(
+    core: &Core,
+    push: &Push,
+    draft: Draft,
+    table: Result<BlockTable, Refusal>,
+) -> Result<Receipt, Refusal> {
+    let table = table?;
     draft.sync(core).await.map_err(|e| core.refuse_io(&e))?;
-    core.publish(Toc {
+    let toc = Toc {
         cluster: core.identity.cluster,
         node: core.me(),
         copy: push.copy,
@@ -120,21 +121,15 @@ async fn finish(
         digest: table.digest(),
         table,
         until: core.commit_window(),
-    })
-    .await
-    .map_err(|e| core.refuse_io(&e))
-}
-
-async fn discard(core: &Core, copy: CopyId) {
-    let disk = core.env.disk.clone();
-    // A half that stays is removed at the next start.
-    let _ = core.env.blocking(move || disk.discard(copy)).await;
+    };
+    core.publish(toc).await.map_err(|e| core.refuse_io(&e))
 }
 
 /// A copy that is being written: bytes go in, a table comes out.
 pub struct Draft {
     copy: CopyId,
     inner: Arc<Mutex<Inner>>,
+    _room: Room,
 }
 
 struct Inner {
@@ -146,10 +141,9 @@ struct Inner {
 impl Draft {
     /// Begins one.
     pub async fn begin(core: &Core, copy: CopyId, size: u64) -> io::Result<Self> {
-        let disk = core.env.disk.clone();
-        let writer = core.env.blocking(move || disk.create(copy, size)).await??;
+        let (writer, room) = core.create(copy, size).await?;
         let inner = Inner { writer: Some(writer), builder: Some(TableBuilder::new(size)), fault: None };
-        Ok(Self { copy, inner: Arc::new(Mutex::new(inner)) })
+        Ok(Self { copy, inner: Arc::new(Mutex::new(inner)), _room: room })
     }
 
     /// Where its bytes go.
@@ -163,7 +157,7 @@ impl Draft {
     }
 
     /// Makes the bytes durable.
-    pub async fn sync(self, core: &Core) -> io::Result<()> {
+    async fn sync(self, core: &Core) -> io::Result<()> {
         let writer = self.lock().writer.take().ok_or_else(|| io::Error::other("the copy was synced before"))?;
         core.env.blocking(move || writer.sync()).await?
     }
@@ -198,50 +192,5 @@ impl Sink for DraftSink {
             inner.fault = Some(e);
             told
         })
-    }
-}
-
-impl Core {
-    /// Until when a copy that becomes durable now may become referenced (R1): by this node's own applied log time.
-    pub fn commit_window(&self) -> LogTime {
-        self.view.borrow().state.time.after(COMMIT_WINDOW)
-    }
-
-    /// Makes a copy exist, and gives the word for it.
-    pub async fn publish(&self, toc: Toc) -> io::Result<Receipt> {
-        let (disk, catalogue) = (self.env.disk.clone(), self.env.catalogue.clone());
-        let receipt = Receipt { copy: toc.copy, node: toc.node, until: toc.until };
-        self.env
-            .blocking(move || {
-                disk.publish(&toc)?;
-                catalogue.insert(Held::from(&toc))
-            })
-            .await??;
-        Ok(receipt)
-    }
-
-    /// Whether `size` more bytes fit, with the reserve left over (R17) and within this node's capacity.
-    pub async fn has_room(&self, size: u64) -> bool {
-        let used = self.view.borrow().state.usage_of(self.me()).bytes;
-        let fits = used.saturating_add(size) <= self.profile.capacity;
-        fits && self.free().await.is_some_and(|free| free >= size.saturating_add(self.limits.reserve))
-    }
-
-    /// Bytes that are free on the disk; none if it does not say.
-    pub async fn free(&self) -> Option<u64> {
-        let disk: Arc<dyn Disk> = self.env.disk.clone();
-        self.env.blocking(move || disk.space()).await.ok()?.ok().map(|space| space.free)
-    }
-
-    /// A full disk is a refusal; any other failed write is a local fault, after which the node must not go on.
-    pub fn refuse_io(&self, error: &io::Error) -> Refusal {
-        match error.kind() {
-            io::ErrorKind::StorageFull => refusal(RefusalCode::Full, "the disk is full"),
-            io::ErrorKind::AlreadyExists => refusal(RefusalCode::Other, "the copy's id was used before"),
-            _ => {
-                self.stop.fault(format!("a write to local storage failed: {error}"));
-                refusal(RefusalCode::Other, "local storage failed")
-            }
-        }
     }
 }

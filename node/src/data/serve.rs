@@ -8,11 +8,20 @@ use cairn_store::digest::{BLOCK_BYTES, block_count};
 use tokio::io::AsyncWriteExt;
 
 use super::refusal;
+use crate::admit::Speaker;
 use crate::core::Core;
 use crate::env::{PayloadLimits, ReadAt, Stream};
 
 /// Answers one pull.
-pub async fn serve(core: &Arc<Core>, mut stream: Box<dyn Stream>, pull: Pull) -> Result<Box<dyn Stream>, WireError> {
+///
+/// A copy that is not as it should be is looked at. One that is not there at all only for a member that asks: anybody
+/// can make ids up.
+pub async fn serve(
+    core: &Arc<Core>,
+    mut stream: Box<dyn Stream>,
+    pull: Pull,
+    speaker: Speaker,
+) -> Result<Box<dyn Stream>, WireError> {
     let Some(_place) = core.place_to_serve().await else {
         let busy = refusal(RefusalCode::Busy, "this node has as many transfers as it takes");
         wire::send(&mut stream, &PullAnswer(Err(busy))).await?;
@@ -25,7 +34,9 @@ pub async fn serve(core: &Arc<Core>, mut stream: Box<dyn Stream>, pull: Pull) ->
     let (toc, source) = match opened {
         Ok((toc, source)) => (toc, Arc::<dyn ReadAt>::from(source)),
         Err(e) => {
-            core.suspect(pull.copy);
+            if e.kind() != io::ErrorKind::NotFound || matches!(speaker, Speaker::Node(_)) {
+                core.suspect(pull.copy);
+            }
             let (code, message) = match e.kind() {
                 io::ErrorKind::NotFound => (RefusalCode::Gone, "this node has no such copy".to_owned()),
                 io::ErrorKind::InvalidData => (RefusalCode::Corrupt, format!("the copy cannot be read: {e}")),
@@ -44,10 +55,14 @@ pub async fn serve(core: &Arc<Core>, mut stream: Box<dyn Stream>, pull: Pull) ->
     }
     let table = toc.table.as_bytes();
     let offer = Offer { size, digest: toc.digest, table: table.len() as u64 };
-    wire::send(&mut stream, &PullAnswer(Ok(offer))).await?;
-    stream.write_all(table).await?;
-    stream.flush().await?;
+    let sent = async {
+        wire::send(&mut stream, &PullAnswer(Ok(offer))).await?;
+        stream.write_all(table).await?;
+        Ok(stream.flush().await?)
+    };
+    let late = || Err(WireError::Io(io::ErrorKind::TimedOut.into()));
+    core.env.timeout(core.limits.idle, sent).await.unwrap_or_else(late)?;
     let offset = pull.from_block.saturating_mul(BLOCK_BYTES as u64).min(size);
     let limits = PayloadLimits { idle: core.limits.idle };
-    Ok(stream.send_payload(&core.env, source, offset, limits, Arc::new(|_| ())).await?)
+    Ok(stream.send_payload(&core.env, source, offset, limits, Arc::new(|_| Ok(()))).await?)
 }

@@ -38,7 +38,8 @@ pub async fn send(
     let late = || "the member was silent for too long".to_owned();
     let text = |e: WireError| e.to_string();
     let head = encode(&Head { vote, meta: snapshot.meta })?;
-    wire::send_bytes(&mut stream, Kind::Snapshot, &head).await.map_err(text)?;
+    let begun = wire::send_bytes(&mut stream, Kind::Snapshot, &head);
+    env.timeout(limit, begun).await.ok_or_else(late)?.map_err(text)?;
     let mut piece = Vec::with_capacity(PIECE_BYTES);
     for record in snapshot.snapshot.records() {
         let record = record.map_err(|e| e.to_string())?;
@@ -51,9 +52,12 @@ pub async fn send(
             piece.extend_from_slice(part);
         }
     }
-    wire::send_bytes(&mut stream, Kind::SnapshotPiece, &piece).await.map_err(text)?;
-    // An empty piece ends the stream.
-    wire::send_bytes(&mut stream, Kind::SnapshotPiece, &[]).await.map_err(text)?;
+    let ended = async {
+        wire::send_bytes(&mut stream, Kind::SnapshotPiece, &piece).await?;
+        // An empty piece ends the stream.
+        wire::send_bytes(&mut stream, Kind::SnapshotPiece, &[]).await
+    };
+    env.timeout(limit, ended).await.ok_or_else(late)?.map_err(text)?;
     let (kind, body) = env.timeout(limit, wire::receive_bytes(&mut stream)).await.ok_or_else(late)?.map_err(text)?;
     if kind != Kind::SnapshotDone as u16 {
         return Err("the member answered with another frame".into());

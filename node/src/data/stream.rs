@@ -29,7 +29,7 @@ pub async fn send(
             .await??;
         env.timeout(limits.idle, stream.write_all(&block)).await.ok_or(io::ErrorKind::TimedOut)??;
         at += count as u64;
-        progress(count as u64);
+        progress(count as u64)?;
     }
     env.timeout(limits.idle, stream.flush()).await.ok_or(io::ErrorKind::TimedOut)?
 }

@@ -7,9 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bincode::Options;
 use cairn_client::api::{Code, Error};
-use cairn_store::id::NodeId;
+use cairn_store::digest::Digest;
+use cairn_store::id::{NodeId, SegmentId};
 use cairn_store::meta::{Command, Entry, Reply, Stamp};
+use cairn_store::record::bincode_options;
+use cairn_store::segment::{Receipt, Version};
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::type_config::alias::{InstantOf, SerdeInstantOf};
@@ -26,12 +30,22 @@ const PAUSE: Duration = Duration::from_millis(60);
 /// How long one try may take before another leader is looked for.
 const TRY_MAX: Duration = Duration::from_secs(5);
 
+/// How long a confirmation is tried.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(30);
+/// The largest command, in bytes as encoded: it goes into every member's log, and into memory.
+const COMMAND_BYTES_MAX: u64 = 64 << 10;
+
 impl Core {
     /// Has the cluster apply a command, until `deadline` (of the env's clock).
     ///
     /// # Errors
     /// Unavailable, with the outcome unknown if it may have been appended.
     pub async fn propose(&self, command: Command, deadline: Duration) -> Result<Reply, Error> {
+        let size = bincode_options().serialized_size(&command).unwrap_or(u64::MAX);
+        if size > COMMAND_BYTES_MAX {
+            let message = format!("the request takes {size} bytes, more than the {COMMAND_BYTES_MAX} that any may");
+            return Err(Error::new(Code::Invalid, message).hint("give fewer or shorter labels"));
+        }
         let mut unsure = false;
         loop {
             let left = deadline.saturating_sub(self.env.clock.now());
@@ -54,6 +68,22 @@ impl Core {
                 }
             };
             self.pause_or_give_up(deadline, why, unsure).await?;
+        }
+    }
+
+    /// Tells the cluster of a new durable copy. A refusal leaves a stray, which is collected.
+    pub async fn confirm(&self, segment: SegmentId, version: Version, digest: Digest, receipt: Receipt) -> bool {
+        let command = Command::Confirm { segment, version, digest, receipt };
+        match self.propose(command, self.env.clock.now() + CONFIRM_PATIENCE).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(rejection)) => {
+                tracing::info!(copy = %receipt.copy, %rejection, "a copy was not taken as a holder's");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(copy = %receipt.copy, %error, "a copy could not be confirmed");
+                false
+            }
         }
     }
 

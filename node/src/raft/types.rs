@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 
 openraft::declare_raft_types!(
     /// Raft's parameters. The runtime draws its randomness from a seed that `env` gives to every task, so that the
-    /// simulation runs the same Raft.
+    /// simulation runs the same Raft. In each term there is one leader at most: stamps of log time rest on that (R4).
     pub Types:
         D = AppEntry,
         R = AppReply,
         NodeId = u64,
         Node = Peer,
+        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
         AsyncRuntime = Runtime,
 );
 

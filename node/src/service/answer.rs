@@ -29,7 +29,10 @@ impl Core {
                 Error::new(Code::NotFound, format!("{name} has no version {version}"))
                     .hint(format!("see `cairn history {name}`"))
             }
-            Rejection::NoSuchNode(_) => Error::new(Code::NotFound, rejection.to_string()).hint("see `cairn node ls`"),
+            Rejection::NoSuchNode(node) => {
+                let message = format!("node {} is not a member of this cluster", self.name_of(*node));
+                Error::new(Code::NotFound, message).hint("see `cairn node ls`")
+            }
             Rejection::NameTaken { owner } => {
                 Error::new(Code::Conflict, format!("the name {name} is taken: {}", owner_of(owner))).hint(take_over)
             }
@@ -39,7 +42,7 @@ impl Core {
             }
             Rejection::StaleEpoch { current } => {
                 Error::new(Code::Conflict, format!("the epoch of {name} is {current} by now"))
-                    .hint("another owner took over: load the newest version before you go on")
+                    .hint(format!("see `cairn show {name}`; after a change of owner, load the newest version first"))
             }
             Rejection::HeadMoved { head } => {
                 Error::new(Code::Conflict, format!("the newest version of {name} is {head} by now"))
@@ -53,7 +56,8 @@ impl Core {
                     .hint(format!("`cairn rm {name}` takes the whole segment away"))
             }
             Rejection::TooFewCopies { .. } | Rejection::NoOwnCopy => {
-                Error::new(Code::Durability, rejection.to_string())
+                let message = format!("durability not reached: {rejection}; nothing was committed");
+                Error::new(Code::Durability, message).hint("holders left while it was saved: save again")
             }
             Rejection::RequestExpired => Error::new(Code::Unavailable, rejection.to_string())
                 .unknown()
@@ -61,7 +65,8 @@ impl Core {
             Rejection::RequestMismatch => {
                 Error::new(Code::Conflict, rejection.to_string()).hint("use a new request id")
             }
-            Rejection::RequestsFull => Error::unavailable(rejection.to_string()),
+            Rejection::RequestsFull => Error::unavailable(rejection.to_string())
+                .hint("ask less often; answers are kept as long as clients wait"),
             Rejection::OutOfBounds(_) => Error::new(Code::Invalid, rejection.to_string()),
             Rejection::NodeNameTaken(_) | Rejection::TooManyNodes(_) => {
                 Error::new(Code::Conflict, rejection.to_string())

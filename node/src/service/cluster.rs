@@ -142,16 +142,33 @@ fn quorum_margin(view: &View) -> i64 {
     signed(up) - signed(voters.len() / 2 + 1)
 }
 
+/// So many segments or copies are named in a reason; the rest are counted.
+const NAMED_MAX: usize = 3;
+
 fn segment_reasons(state: &State) -> Vec<String> {
-    let thin = state.segments.values().filter(|s| state.under_replicated(s)).count();
-    let count = |wanted: CopyState| {
-        let copies = state.segments.values().flat_map(|s| s.versions.values()).flat_map(|v| &v.copies);
-        copies.filter(|c| c.state == wanted).count()
+    let thin = state.segments.values().filter(|s| state.under_replicated(s)).map(|s| s.name.to_string());
+    let lost = |wanted: CopyState| {
+        let versions = state.segments.values().flat_map(|s| s.versions.iter().map(move |(v, record)| (s, v, record)));
+        let copies = versions.flat_map(|(s, v, record)| record.copies.iter().map(move |copy| (s, v, copy)));
+        copies.filter(move |(_, _, copy)| copy.state == wanted).map(|(segment, version, copy)| {
+            let node =
+                state.members.get(&copy.node).map_or_else(|| copy.node.to_string(), |m| m.profile.name.to_string());
+            format!("version {version} of {} on {node}", segment.name)
+        })
     };
     let told = [
-        (thin, "segments are under-replicated"),
-        (count(CopyState::Corrupt), "copies are corrupt"),
-        (count(CopyState::Missing), "copies are missing"),
+        reason("under-replicated", thin),
+        reason("corrupt", lost(CopyState::Corrupt)),
+        reason("missing", lost(CopyState::Missing)),
     ];
-    told.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect()
+    told.into_iter().flatten().collect()
+}
+
+fn reason(what: &str, mut found: impl Iterator<Item = String>) -> Option<String> {
+    let mut named: Vec<String> = found.by_ref().take(NAMED_MAX).collect();
+    match found.count() {
+        0 => {}
+        more => named.push(format!("{more} more")),
+    }
+    (!named.is_empty()).then(|| format!("{what}: {}", named.join(", ")))
 }

@@ -9,7 +9,7 @@ use cairn_client::api::{Code, Error, LoadRequest, Loaded, POLL, Progress, Source
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::meta::{Command, Outcome, Rejection, State};
 use cairn_store::node::Role;
-use cairn_store::segment::{Epoch, Segment, Version, VersionRecord};
+use cairn_store::segment::{CopyState, Epoch, Segment, Version, VersionRecord};
 
 use super::answer::{no_such_name, unexpected};
 use super::save::until;
@@ -55,33 +55,33 @@ impl Service {
     pub async fn load_here(&self, request: LoadRequest) -> Result<Progress<Loaded>, Error> {
         let core = self.core.clone();
         let request = LoadRequest { wait: request.wait.min(WAIT_MAX), ..request };
-        let deadline = self.deadline(request.wait);
         let asked = LoadRequest { wait: Duration::ZERO, on: None, ..request.clone() };
-        let begin = |meter| async move { run(&core, request, deadline, meter).await };
+        let begin = |meter| async move { run(&core, request, meter).await };
         let id = asked.request;
         self.core.loads.run(&self.core.env, id, format!("{asked:?}"), begin).await
     }
 }
 
-async fn run(core: &Arc<Core>, request: LoadRequest, deadline: Duration, meter: Arc<Meter>) -> Result<Loaded, Error> {
+async fn run(core: &Arc<Core>, request: LoadRequest, meter: Arc<Meter>) -> Result<Loaded, Error> {
     check(core, &request)?;
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
+    let _place = meter.while_ticking(&core.env, core.loading.acquire()).await;
+    let deadline = core.env.clock.now() + request.wait;
+    for attempt in 1..=ATTEMPTS_MAX {
         let view = if request.stale { core.now() } else { core.read(deadline).await? };
         let segment = view.state.by_name(&request.name).ok_or_else(|| no_such_name(&request.name))?;
         let (version, record) = wanted(segment, &request)?;
         let loading = Loading { core, request: &request, state: &view.state, segment, version, record };
         // The head keeps moving: own it first, then nobody moves it any more.
         if request.claim && attempt > CLAIM_TRIES {
-            let epoch = loading.claim(attempt, deadline).await?.ok_or_else(|| busy(&request))?;
-            let obtained = loading.obtain(deadline, &meter).await?;
-            return loading.finish(obtained, Some(epoch)).await;
+            let Some(epoch) = loading.claim(attempt, deadline).await? else { continue };
+            // It is the owner now, whatever becomes of the bytes.
+            let obtained = loading.obtain(deadline, &meter).await.map_err(Error::unknown)?;
+            return loading.finish(obtained, Some(epoch)).await.map_err(Error::unknown);
         }
         let obtained = match loading.obtain(deadline, &meter).await {
             Ok(obtained) => obtained,
             // The version was retired while it was looked for: look up the head again (R13).
-            Err(e) if loading.is_gone() && attempt < LOOKUPS_MAX && request.version.is_none() => {
+            Err(e) if loading.is_gone() && attempt < ATTEMPTS_MAX && request.version.is_none() => {
                 tracing::info!(name = %request.name, error = %e, "the version was retired meanwhile");
                 continue;
             }
@@ -90,18 +90,19 @@ async fn run(core: &Arc<Core>, request: LoadRequest, deadline: Duration, meter: 
         if !request.claim {
             return loading.finish(obtained, None).await;
         }
-        match loading.claim(attempt, deadline).await? {
-            Some(epoch) => return loading.finish(obtained, Some(epoch)).await,
-            None => continue,
+        if let Some(epoch) = loading.claim(attempt, deadline).await? {
+            return loading.finish(obtained, Some(epoch)).await.map_err(Error::unknown);
         }
     }
+    Err(busy(&request))
 }
 
-/// How often a head that is retired again and again is looked up.
-const LOOKUPS_MAX: u32 = 8;
+/// How often a head that moves or is retired again and again is looked up.
+const ATTEMPTS_MAX: u32 = 8;
 
 fn busy(request: &LoadRequest) -> Error {
-    Error::unavailable(format!("{} changes faster than it can be claimed", request.name))
+    Error::unavailable(format!("{} changes faster than it can be loaded", request.name))
+        .hint("try again, or stop its owner first")
 }
 
 fn check(core: &Core, request: &LoadRequest) -> Result<(), Error> {
@@ -161,7 +162,7 @@ impl Loading<'_> {
             node: self.core.me(),
         };
         match self.core.propose(command, deadline).await? {
-            Err(Rejection::HeadMoved { .. }) if attempt <= CLAIM_TRIES => Ok(None),
+            Err(Rejection::HeadMoved { .. }) => Ok(None),
             reply => match self.core.answer(name, reply)? {
                 Outcome::Claimed { epoch } => Ok(Some(epoch)),
                 other => Err(unexpected(&other)),
@@ -179,7 +180,9 @@ impl Loading<'_> {
     async fn finish(&self, obtained: Obtained, claimed: Option<Epoch>) -> Result<Loaded, Error> {
         let Self { core, request, state, segment, version, record } = self;
         if let Some(receipt) = obtained.receipt {
-            let wanted = claimed.is_some() || state.missing_copies(segment, record) > 0;
+            // A good copy takes the place of a bad one on the same node.
+            let lost = record.copies.iter().any(|c| c.node == core.me() && c.state != CopyState::Durable);
+            let wanted = claimed.is_some() || lost || state.missing_copies(segment, record) > 0;
             if wanted && !request.stale {
                 core.confirm(segment.id, *version, record.digest, receipt).await;
             }

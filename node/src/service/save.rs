@@ -1,33 +1,38 @@
 //! A save: name, targets, bytes, receipts, commit — in this order, and nothing is acknowledged before the last.
+//!
+//! - `transfer`: the copies on their way, and what replaces a target that fails;
+//! - `own`: the owner's own copy.
 
+mod own;
 mod transfer;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{Code, Error, Progress, Replica, SaveRequest, Saved};
-use cairn_store::id::{RequestId, SegmentId};
+use cairn_store::id::{NodeId, RequestId, SegmentId};
+use cairn_store::meta::state::REGISTRATION_TTL;
 use cairn_store::meta::{Command, Commit, Outcome, Request, Scope, State};
 use cairn_store::node::Role;
 use cairn_store::plan::place::{Candidate, Wish, place};
-use cairn_store::segment::{Epoch, KEEP_MAX, LABEL_BYTES_MAX, LABELS_MAX, REPLICAS_MAX, Segment, Version};
+use cairn_store::segment::{Epoch, KEEP_MAX, LABEL_BYTES_MAX, LABELS_MAX, REPLICAS_MAX, SIZE_MAX, Segment, Version};
 
 use super::answer::unexpected;
 use super::{Service, WAIT_MAX};
 use crate::core::Core;
+use crate::env::ReadAt;
 use crate::jobs::Meter;
-use transfer::Transfer;
+use transfer::{Source, Transfer};
 
 impl Service {
     pub(super) async fn save_here(&self, request: SaveRequest) -> Result<Progress<Saved>, Error> {
         check(&request)?;
         let request = SaveRequest { wait: request.wait.min(WAIT_MAX), ..request };
-        let core = self.core.clone();
         // What a retry may say differently: where in the spool the bytes lie, and how long it waits.
         let asked = SaveRequest { file: String::new(), wait: Duration::ZERO, ..request.clone() };
-        let deadline = self.deadline(request.wait);
-        let begin = |meter| async move { run(&core, request, deadline, meter).await };
-        let id = asked.request;
+        let (core, id) = (self.core.clone(), asked.request);
+        let begin = |meter| Save { core, request: request.into(), meter }.run();
         self.core.saves.run(&self.core.env, id, format!("{asked:?}"), begin).await
     }
 }
@@ -46,10 +51,11 @@ fn check(request: &SaveRequest) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(Error::new(Code::Invalid, wrong))
+    Err(Error::new(Code::Invalid, wrong).hint("see `cairn save --help`"))
 }
 
 /// The segment that a save goes to, and whether this save made it.
+#[derive(Clone, Copy)]
 struct Target {
     segment: SegmentId,
     epoch: Epoch,
@@ -57,87 +63,228 @@ struct Target {
     new: bool,
 }
 
-async fn run(core: &Arc<Core>, request: SaveRequest, deadline: Duration, meter: Arc<Meter>) -> Result<Saved, Error> {
-    if core.profile.role == Role::Storage {
-        return Err(Error::new(
-            Code::Conflict,
-            format!("{} is a storage-only node: it owns nothing", core.profile.name),
-        )
-        .hint("save through an executor node; see `cairn node ls`"));
-    }
-    let commit_id = request.request.step("commit");
-    let _turn = core.names.wait(&request.name).await;
-    let state = core.read(deadline).await?.state;
-    let known = state.by_name(&request.name);
-    if let Some(done) = known.and_then(|segment| committed(core, &state, segment, commit_id, &request)) {
-        return Ok(done);
-    }
-    if let Some(segment) = known {
-        check_segment(core, segment, &request)?;
-    } else {
-        check_new(&request)?;
-    }
-    let source = Transfer::open(core, &request).await?;
-    let placed = plan_targets(core, &state, &request, source.size())?;
-    let target = match known {
-        Some(segment) => {
-            // An earlier try of this very request may have taken the name.
-            let own = segment.registered.0 == request.request.step("register");
-            let new = own && segment.head == Version::NONE;
-            Target { segment: segment.id, epoch: segment.epoch, head: segment.head, new }
-        }
-        None => register(core, &request, deadline).await?,
-    };
-    tracing::info!(name = %request.name, request = %request.request, size = source.size(), "save begins");
+/// How long a failed save tries to free the name that it took.
+const UNREGISTER_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a first save that lasts says that its registration is not forgotten: a third of the time after which one
+/// without a version expires.
+const KEEP_NAME: Duration = Duration::from_secs(REGISTRATION_TTL.as_secs() / 3);
 
-    let result = transfer_and_commit(core, &request, &target, source, placed, deadline, &meter, commit_id).await;
-    match &result {
-        Ok(saved) => {
-            tracing::info!(name = %request.name, request = %request.request, version = %saved.version, "save committed");
+/// One save.
+struct Save {
+    core: Arc<Core>,
+    request: Arc<SaveRequest>,
+    meter: Arc<Meter>,
+}
+
+impl Save {
+    async fn run(self) -> Result<Saved, Error> {
+        let Self { core, request, meter } = &self;
+        if core.profile.role == Role::Storage {
+            let message = format!("{} is a storage-only node: it owns nothing", core.profile.name);
+            return Err(
+                Error::new(Code::Conflict, message).hint("save through an executor node; see `cairn node ls`")
+            );
         }
-        Err(e) => {
-            tracing::warn!(name = %request.name, request = %request.request, error = %e, "save failed");
-            if target.new && e.outcome == cairn_client::api::Outcome::None {
-                // The name was this save's own: it is free again. The copies are collected.
-                let request = until(core, request.request.step("unregister"), deadline);
-                let command = Command::Unregister { request, segment: target.segment, scope: Scope::IfEmpty };
-                let _ = core.propose(command, deadline.max(core.env.clock.now() + UNREGISTER_PATIENCE)).await;
+        let _turn = meter.while_ticking(&core.env, core.names.wait(&request.name)).await;
+        let _place = meter.while_ticking(&core.env, core.saving.acquire()).await;
+        let deadline = self.deadline();
+        let state = core.read(deadline).await?.state;
+        let known = state.by_name(&request.name);
+        if let Some(done) = known.and_then(|segment| self.committed(&state, segment)) {
+            return Ok(done);
+        }
+        match known {
+            Some(segment) => check_segment(core, segment, request)?,
+            None => check_new(request)?,
+        }
+        let source = self.open().await?;
+        let wish = self.plan(&state, source.opened.size())?;
+        let target = match known {
+            Some(segment) => {
+                // An earlier try of this very request may have taken the name.
+                let own = segment.registered.0 == self.step("register");
+                let new = own && segment.head == Version::NONE;
+                Target { segment: segment.id, epoch: segment.epoch, head: segment.head, new }
+            }
+            None => self.register(deadline).await?,
+        };
+        let size = source.opened.size();
+        tracing::info!(name = %request.name, request = %request.request, size, "save begins");
+        let transfer = Transfer::begin(core, request, target, source, wish, meter);
+        let result = tokio::select! {
+            biased;
+            result = self.commit(target, transfer) => result,
+            never = self.keep_name(target) => match never {},
+        };
+        match &result {
+            Ok(saved) => {
+                tracing::info!(name = %request.name, request = %request.request, version = %saved.version, "save committed");
+            }
+            Err(error) => {
+                tracing::warn!(name = %request.name, request = %request.request, %error, "save failed");
+                if target.new && error.outcome == cairn_client::api::Outcome::None {
+                    self.free_name(target).await;
+                }
+            }
+        }
+        result
+    }
+
+    /// From now on, as long as the client goes on asking.
+    fn deadline(&self) -> Duration {
+        self.core.env.clock.now() + self.request.wait
+    }
+
+    fn step(&self, step: &str) -> RequestId {
+        self.request.request.step(step)
+    }
+
+    async fn open(&self) -> Result<Source, Error> {
+        let (core, file) = (&self.core, self.request.file.clone());
+        let (disk, name) = (core.env.disk.clone(), file.clone());
+        let opened: Arc<dyn ReadAt> = match core.env.blocking(move || disk.open_spool(&name)).await {
+            Ok(Ok(opened)) => opened.into(),
+            Ok(Err(e)) | Err(e) => {
+                return Err(Error::new(Code::Invalid, format!("the file {file:?} of the spool cannot be used: {e}"))
+                    .hint("write a regular file into the node's spool first"));
+            }
+        };
+        if opened.size() > SIZE_MAX {
+            return Err(Error::new(Code::Invalid, format!("a segment has at most {SIZE_MAX} bytes"))
+                .hint("save it in parts, under several names"));
+        }
+        // Its bytes lie on the disk already; where they cannot be linked the copy itself finds out.
+        if !core.has_room(opened.size(), 0).await {
+            return Err(Error::new(Code::Unavailable, "this node's storage has no room for its own copy")
+                .hint("free space, or remove segments with `cairn rm`"));
+        }
+        Ok(Source { file, opened })
+    }
+
+    /// What is to be placed; an error if there can never be enough.
+    fn plan(&self, state: &State, size: u64) -> Result<Wish, Error> {
+        let Self { core, request, .. } = self;
+        let wish = Wish {
+            owner: core.me(),
+            count: usize::from(request.replicas),
+            size,
+            without: Default::default(),
+            beside: Default::default(),
+            tie: core.env.rng.next(),
+        };
+        let live = place(&candidates(state), &wish).len();
+        let need = usize::from(request.ack.needed(request.replicas));
+        if live >= need {
+            return Ok(wish);
+        }
+        let message = format!(
+            "durability not reached: {} needs durable copies on {need} other nodes, and only {live} of them can take one",
+            request.name
+        );
+        let up = state.members.values().filter(|m| m.up && m.id != core.me()).count();
+        Err(Error::new(Code::Durability, message).hint(format!(
+            "{up} other nodes are up; see `cairn node ls`, add nodes, or ask for fewer with --replicas"
+        )))
+    }
+
+    async fn register(&self, deadline: Duration) -> Result<Target, Error> {
+        let Self { core, request, .. } = self;
+        let command = Command::Register {
+            request: until(core, self.step("register"), deadline),
+            name: request.name.clone(),
+            segment: SegmentId(core.env.uuid()),
+            owner: core.me(),
+            kind: request.kind,
+        };
+        let reply = core.propose(command, deadline).await?;
+        match core.answer(&request.name, reply)? {
+            Outcome::Registered { segment, epoch } => Ok(Target { segment, epoch, head: Version::NONE, new: true }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Registers again and again, which says that the first version is still on its way.
+    async fn keep_name(&self, target: Target) -> Infallible {
+        loop {
+            self.core.env.clock.sleep(KEEP_NAME).await;
+            if target.new {
+                // If it fails, the next one comes in time.
+                let _ = self.register(self.deadline()).await;
             }
         }
     }
-    result
-}
 
-/// How long a failed save tries to free the name that it took.
-const UNREGISTER_PATIENCE: Duration = Duration::from_secs(5);
+    async fn commit(&self, target: Target, mut transfer: Transfer) -> Result<Saved, Error> {
+        let Self { core, request, meter } = self;
+        let table = transfer.until_enough().await?;
+        // The transfer had as long as it moved; the commit gets the client's time anew.
+        let deadline = self.deadline();
+        let commit = Commit {
+            segment: target.segment,
+            owner: core.me(),
+            epoch: target.epoch,
+            after: target.head,
+            size: table.size(),
+            digest: table.digest(),
+            receipts: transfer.receipts(),
+            wanted: request.replicas,
+            ack: request.ack,
+            keep: request.keep,
+            labels: request.labels.clone(),
+        };
+        let command = Command::Commit { request: until(core, self.step("commit"), deadline), commit };
+        let reply = core.propose(command, deadline).await?;
+        let (version, epoch, digest) = match core.answer(&request.name, reply)? {
+            Outcome::Committed { version, epoch, digest } => (version, epoch, digest),
+            other => return Err(unexpected(&other)),
+        };
+        let replicas = transfer.replicas();
+        transfer.go_on(version);
+        Ok(Saved {
+            name: request.name.clone(),
+            segment: target.segment,
+            kind: request.kind,
+            version,
+            epoch,
+            size: table.size(),
+            digest,
+            owner: core.profile.name.clone(),
+            replicas,
+            ack: request.ack,
+            bytes_sent: meter.done(),
+        })
+    }
 
-/// A late retry of a save that was committed gets its own result (R6).
-fn committed(
-    core: &Core,
-    state: &State,
-    segment: &Segment,
-    commit: RequestId,
-    request: &SaveRequest,
-) -> Option<Saved> {
-    let (version, record) = segment.versions.iter().find(|(_, v)| v.request == commit)?;
-    let others = record.copies.iter().filter(|c| c.node != core.me());
-    let replica = |c: &cairn_store::segment::Copy| {
-        let member = state.members.get(&c.node)?;
-        Some(Replica { node: member.profile.name.clone(), state: c.state })
-    };
-    Some(Saved {
-        name: segment.name.clone(),
-        segment: segment.id,
-        kind: segment.kind,
-        version: *version,
-        epoch: record.epoch,
-        size: record.size,
-        digest: record.digest,
-        owner: core.profile.name.clone(),
-        replicas: others.filter_map(replica).collect(),
-        ack: request.ack,
-        bytes_sent: 0,
-    })
+    /// The name was this save's own: it is free again. The copies are collected.
+    async fn free_name(&self, target: Target) {
+        let core = &self.core;
+        let deadline = self.deadline().max(core.env.clock.now() + UNREGISTER_PATIENCE);
+        let request = until(core, self.step("unregister"), deadline);
+        let command = Command::Unregister { request, segment: target.segment, scope: Scope::IfEmpty };
+        // If no leader hears it, the registration expires.
+        let _ = core.propose(command, deadline).await;
+    }
+
+    /// A late retry of a save that was committed gets its own result (R6), whichever node is asked.
+    fn committed(&self, state: &State, segment: &Segment) -> Option<Saved> {
+        let (core, request, commit) = (&self.core, &self.request, self.step("commit"));
+        let (version, record) = segment.versions.iter().find(|(_, v)| v.request == commit)?;
+        let name_of = |node: NodeId| state.members.get(&node).map(|m| m.profile.name.clone());
+        let others = record.copies.iter().filter(|c| c.node != record.owner);
+        Some(Saved {
+            name: segment.name.clone(),
+            segment: segment.id,
+            kind: segment.kind,
+            version: *version,
+            epoch: record.epoch,
+            size: record.size,
+            digest: record.digest,
+            owner: name_of(record.owner).unwrap_or_else(|| core.profile.name.clone()),
+            replicas: others.filter_map(|c| Some(Replica { node: name_of(c.node)?, state: c.state })).collect(),
+            ack: request.ack,
+            bytes_sent: 0,
+        })
+    }
 }
 
 fn check_segment(core: &Core, segment: &Segment, request: &SaveRequest) -> Result<(), Error> {
@@ -155,7 +302,8 @@ fn check_segment(core: &Core, segment: &Segment, request: &SaveRequest) -> Resul
         return refuse(Rejection::HeadMoved { head: segment.head });
     }
     if request.kind != segment.kind {
-        return Err(Error::new(Code::Conflict, format!("{name} is a {:?}, not a {:?}", segment.kind, request.kind)));
+        let message = format!("{name} is a {}, not a {}", segment.kind, request.kind);
+        return Err(Error::new(Code::Conflict, message).hint("save it under another name"));
     }
     Ok(())
 }
@@ -186,50 +334,6 @@ pub(super) fn candidates(state: &State) -> Vec<Candidate> {
     state.members.values().map(candidate).collect()
 }
 
-/// What the save needs placed.
-fn wish(core: &Core, request: &SaveRequest, size: u64) -> Wish {
-    Wish {
-        owner: core.me(),
-        count: usize::from(request.replicas),
-        size,
-        without: Default::default(),
-        beside: Default::default(),
-        tie: core.env.rng.next(),
-    }
-}
-
-/// The first targets; an error if there can never be enough.
-fn plan_targets(core: &Core, state: &State, request: &SaveRequest, size: u64) -> Result<Wish, Error> {
-    let wish = wish(core, request, size);
-    let live = place(&candidates(state), &wish).len();
-    let need = usize::from(request.ack.needed(request.replicas));
-    if live >= need {
-        return Ok(wish);
-    }
-    let message = format!(
-        "durability not reached: {} needs durable copies on {need} other nodes, and only {live} of them can take one",
-        request.name
-    );
-    let up = state.members.values().filter(|m| m.up && m.id != core.me()).count();
-    Err(Error::new(Code::Durability, message)
-        .hint(format!("{up} other nodes are up; see `cairn node ls`, add nodes, or ask for fewer with --replicas")))
-}
-
-async fn register(core: &Core, request: &SaveRequest, deadline: Duration) -> Result<Target, Error> {
-    let command = Command::Register {
-        request: until(core, request.request.step("register"), deadline),
-        name: request.name.clone(),
-        segment: SegmentId(core.env.uuid()),
-        owner: core.me(),
-        kind: request.kind,
-    };
-    let reply = core.propose(command, deadline).await?;
-    match core.answer(&request.name, reply)? {
-        Outcome::Registered { segment, epoch } => Ok(Target { segment, epoch, head: Version::NONE, new: true }),
-        other => Err(unexpected(&other)),
-    }
-}
-
 /// A step of a request, as the state machine knows it.
 pub(super) fn until(core: &Core, id: RequestId, deadline: Duration) -> Request {
     let left = deadline.saturating_sub(core.env.clock.now());
@@ -238,53 +342,3 @@ pub(super) fn until(core: &Core, id: RequestId, deadline: Duration) -> Request {
 
 /// For how much longer than a client waits its answers are kept, in log time.
 const ANSWER_MARGIN: Duration = Duration::from_secs(30);
-
-#[expect(clippy::too_many_arguments, reason = "the steps of one save")]
-async fn transfer_and_commit(
-    core: &Arc<Core>,
-    request: &SaveRequest,
-    target: &Target,
-    source: Transfer,
-    placed: Wish,
-    deadline: Duration,
-    meter: &Arc<Meter>,
-    commit_id: RequestId,
-) -> Result<Saved, Error> {
-    let stored = source.run(core, request, target, placed, meter).await?;
-    // The transfer had as long as it moved; the commit gets the client's time anew.
-    let deadline = deadline.max(core.env.clock.now() + request.wait);
-    let (table, receipts) = (stored.table.clone(), stored.receipts.clone());
-    let commit = Commit {
-        segment: target.segment,
-        owner: core.me(),
-        epoch: target.epoch,
-        after: target.head,
-        size: table.size(),
-        digest: table.digest(),
-        receipts,
-        wanted: request.replicas,
-        ack: request.ack,
-        keep: request.keep,
-        labels: request.labels.clone(),
-    };
-    let command = Command::Commit { request: until(core, commit_id, deadline), commit };
-    let reply = core.propose(command, deadline).await?;
-    let Outcome::Committed { version, epoch, digest } = core.answer(&request.name, reply)? else {
-        return Err(Error::new(Code::Internal, "the cluster answered a commit with something else"));
-    };
-    let replicas = stored.replicas(core);
-    stored.confirm_late(core, target.segment, version);
-    Ok(Saved {
-        name: request.name.clone(),
-        segment: target.segment,
-        kind: request.kind,
-        version,
-        epoch,
-        size: table.size(),
-        digest,
-        owner: core.profile.name.clone(),
-        replicas,
-        ack: request.ack,
-        bytes_sent: meter.done(),
-    })
-}

@@ -1,11 +1,12 @@
 //! The one collector: compares what lies on disk with what this node has applied, and does all deletion.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_store::meta::{Command, Finding};
 use cairn_store::plan::collect::{Found, collectable};
-use cairn_store::segment::CopyState;
+use cairn_store::segment::{Copy, CopyState};
 
 use crate::catalogue::Held;
 use crate::core::Core;
@@ -25,11 +26,15 @@ pub async fn collect(core: Arc<Core>) {
     let mut passes: u32 = 0;
     while !core.stop.is_set() {
         // Again and again: a report that found no leader must not be lost.
-        if passes.is_multiple_of(REPORT_PASSES) {
-            report_missing(&core).await;
-        }
+        let due = passes.is_multiple_of(REPORT_PASSES);
         passes = passes.wrapping_add(1);
-        if let Err(e) = pass(&core).await {
+        let passed = async {
+            if due {
+                compare(&core).await?;
+            }
+            pass(&core).await
+        };
+        if let Err(e) = passed.await {
             core.stop.fault(format!("local storage cannot be tidied: {e}"));
             return;
         }
@@ -54,6 +59,11 @@ async fn pass(core: &Arc<Core>) -> std::io::Result<()> {
                 until: held.until,
             };
             if collectable(found, core.identity.cluster, view.state.time) {
+                // Its word may have been renewed since the catalogue was read.
+                let _alone = core.storage.deleting.lock().await;
+                if !core.may_go(held).await? {
+                    continue;
+                }
                 tracing::info!(copy = %held.copy, standing = ?found.standing, "a copy goes");
                 let (disk, catalogue) = (core.env.disk.clone(), core.env.catalogue.clone());
                 core.env
@@ -67,23 +77,54 @@ async fn pass(core: &Arc<Core>) -> std::io::Result<()> {
     }
 }
 
-/// Copies that the cluster counts on this node and that do not lie here: it must not count on them.
-async fn report_missing(core: &Core) {
+/// What the cluster counts on here and what lies here, compared: it must not count on copies that are gone, and what
+/// lies in quarantine is kept only as long as the cluster lists it.
+async fn compare(core: &Core) -> std::io::Result<()> {
+    let disk = core.env.disk.clone();
+    let aside = core.env.blocking(move || disk.quarantined()).await??;
     let state = core.now().state;
     for segment in state.segments.values() {
         for (version, record) in &segment.versions {
             let mine = record.copies.iter().filter(|c| c.node == core.me() && c.state == CopyState::Durable);
-            for copy in mine {
+            for Copy { id: copy, .. } in mine {
                 let (catalogue, segment, version) = (core.env.catalogue.clone(), segment.id, *version);
-                let found = core.env.blocking(move || catalogue.find(segment, version)).await;
-                let Ok(Ok(found)) = found else { continue };
-                if found.iter().all(|held| held.copy != copy.id) {
-                    tracing::error!(copy = %copy.id, "a copy is missing from this node");
-                    let command = Command::Lose { segment, version, copy: copy.id, finding: Finding::Missing };
-                    let deadline = core.env.clock.now() + core.limits.idle;
-                    let _ = core.propose(command, deadline).await;
+                let found = core.env.blocking(move || catalogue.find(segment, version)).await??;
+                if found.iter().any(|held| held.copy == *copy) {
+                    continue;
                 }
+                // Put aside, and the cluster was not reached then.
+                let finding = if aside.contains(copy) { Finding::Corrupt } else { Finding::Missing };
+                tracing::error!(%copy, ?finding, "a copy that the cluster counts on is not here");
+                let command = Command::Lose { segment, version, copy: *copy, finding };
+                // Again at the next comparison, if it does not get through.
+                let _ = core.propose(command, core.env.clock.now() + core.limits.idle).await;
             }
         }
+    }
+    if aside.is_empty() {
+        return Ok(());
+    }
+    let listed = core.now().state.copies_on(core.me());
+    for copy in aside.into_iter().filter(|copy| !listed.contains(copy)) {
+        tracing::info!(%copy, "a copy leaves quarantine for good");
+        let disk = core.env.disk.clone();
+        core.env.blocking(move || disk.forget(copy)).await??;
+    }
+    Ok(())
+}
+
+impl Core {
+    /// Whether a copy may still go, by what its `.toc` says now.
+    async fn may_go(&self, held: Held) -> std::io::Result<bool> {
+        let disk = self.env.disk.clone();
+        let until = match self.env.blocking(move || disk.read_toc(held.copy)).await? {
+            Ok(toc) => toc.until,
+            // Without one it is no copy any more; a damaged one cannot have been renewed.
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => held.until,
+            Err(e) => return Err(e),
+        };
+        let state = self.now().state;
+        let standing = state.standing(held.segment, held.version, held.copy);
+        Ok(collectable(Found { cluster: self.identity.cluster, standing, until }, self.identity.cluster, state.time))
     }
 }

@@ -1,7 +1,8 @@
 //! Verifying a copy that somebody doubts. A bad one is put aside, and the cluster stops counting on it.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_store::digest::{BLOCK_BYTES, block_count, block_len};
 use cairn_store::id::{CopyId, NodeId};
@@ -12,6 +13,37 @@ use crate::core::Core;
 use crate::env::Disk;
 use crate::jobs::Meter;
 use crate::raft::rpc;
+
+/// The most copies that are looked at at once. What is doubted beyond is doubted again.
+const LOOKS_MAX: usize = 8;
+
+/// The copies that are being looked at: each once at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Looks(Arc<Mutex<BTreeSet<CopyId>>>);
+
+/// One look; ends when dropped.
+struct Look {
+    looks: Looks,
+    copy: CopyId,
+}
+
+impl Looks {
+    fn begin(&self, copy: CopyId) -> Option<Look> {
+        let mut looks = self.lock();
+        let begun = looks.len() < LOOKS_MAX && looks.insert(copy);
+        begun.then(|| Look { looks: self.clone(), copy })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<CopyId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.looks.lock().remove(&self.copy);
+    }
+}
 
 /// What a look at a copy found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +65,12 @@ pub async fn verify(core: &Core, copy: CopyId, meter: Arc<Meter>) -> Verdict {
         Ok(true) => Verdict::Good,
         Ok(false) => Verdict::Corrupt,
         // Whoever looked just before may have put it aside: then it is not missing.
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !disk.keeps_bytes(copy).unwrap_or(true) => Verdict::Missing,
-        // Put aside just now, damaged, or too short.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Verdict::Corrupt,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match disk.quarantined() {
+            Ok(aside) if aside.contains(&copy) => Verdict::Corrupt,
+            Ok(_) => Verdict::Missing,
+            Err(_) => Verdict::Unknown,
+        },
+        // Damaged, or too short.
         Err(e) if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => Verdict::Corrupt,
         // Out of descriptors or of memory: that says nothing about the bytes.
         Err(_) => Verdict::Unknown,
@@ -63,10 +98,12 @@ fn read_through(disk: &dyn Disk, copy: CopyId, meter: &Meter) -> io::Result<bool
 }
 
 impl Core {
-    /// Somebody doubts a copy of this node: look, in the background.
+    /// Somebody doubts a copy of this node: look, in the background. Who doubts it meanwhile need not be heard.
     pub fn suspect(self: &Arc<Self>, copy: CopyId) {
+        let Some(look) = self.looks.begin(copy) else { return };
         let core = self.clone();
         self.env.spawn(async move {
+            let _look = look;
             let verdict = verify(&core, copy, Arc::default()).await;
             core.lost(copy, verdict).await;
         });

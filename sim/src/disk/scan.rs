@@ -8,7 +8,7 @@ use cairn_store::disk::{TOC_KIND, Toc};
 use cairn_store::id::CopyId;
 use cairn_store::record;
 
-use super::{folder, quarantined, seg, shard, toc};
+use super::{folder, in_quarantine, seg, shard, toc};
 use crate::files::Files;
 
 #[derive(Clone, Copy, Default)]
@@ -41,7 +41,7 @@ pub(super) fn scan(files: &mut Files) -> io::Result<Vec<Toc>> {
                 Err(e) if e.kind() == ErrorKind::InvalidData => quarantine(files, copy)?,
                 Err(e) => return Err(e),
             },
-            (_, false) if files.exists(&quarantined(copy, "toc")) => quarantine(files, copy)?,
+            (_, false) if files.exists(&in_quarantine(copy, "toc")) => quarantine(files, copy)?,
             (_, false) => drop(files.remove(&seg(copy))),
         }
     }
@@ -54,7 +54,7 @@ pub(super) fn scan(files: &mut Files) -> io::Result<Vec<Toc>> {
 pub(super) fn quarantine(files: &mut Files, copy: CopyId) -> io::Result<()> {
     for (part, from) in [("toc", toc(copy)), ("seg", seg(copy))] {
         if files.exists(&from) {
-            files.rename(&from, &quarantined(copy, part))?;
+            files.rename(&from, &in_quarantine(copy, part))?;
             files.sync_folder("quarantine");
             files.sync_folder(&shard(copy));
         }

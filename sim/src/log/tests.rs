@@ -42,7 +42,7 @@ async fn openraft_accepts_the_log_and_the_real_machine() {
 }
 
 fn entry(index: u64) -> LogEntry {
-    let leader_id = openraft::type_config::alias::CommittedLeaderIdOf::<Types> { term: 1, node_id: 1 };
+    let leader_id = openraft::type_config::alias::CommittedLeaderIdOf::<Types>::new(1);
     LogEntry::new(LogId { leader_id, index }, EntryPayload::Blank)
 }
 

@@ -1,9 +1,9 @@
 //! Where everything lies under a node's folder, and what the folder says of itself.
 //!
-//! Besides the files that the module's root lists there are `lock` (held by the running daemon), `ballast` (space
-//! kept back for the log), and the folders `log/` and `catalogue/`, which belong to others and are made here because
-//! one place makes and fsyncs all folders.
+//! Besides the files that the module's root lists there are `lock` (held by the running daemon) and the folders `log/`
+//! and `catalogue/`, which belong to others and are made here because one place makes and fsyncs all folders.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -154,7 +154,7 @@ impl FileDisk {
     }
 
     /// Where a part of a copy lies in quarantine.
-    pub(super) fn quarantined(&self, copy: CopyId, part: &str) -> PathBuf {
+    pub(super) fn in_quarantine(&self, copy: CopyId, part: &str) -> PathBuf {
         self.quarantine_folder().join(format!("{copy}.{part}"))
     }
 
@@ -181,11 +181,6 @@ impl Disk for FileDisk {
 
     fn expose(&self, copy: CopyId, file: &str) -> io::Result<PathBuf> {
         write::expose(self, copy, file)
-    }
-
-    fn remove_spool(&self, file: &str) -> io::Result<()> {
-        read::check_plain(file)?;
-        remove(&self.spool().join(file)).map(drop)
     }
 
     fn create(&self, copy: CopyId, size: u64) -> io::Result<Box<dyn SegmentWriter>> {
@@ -221,10 +216,12 @@ impl Disk for FileDisk {
         scan::quarantine(self, copy)
     }
 
-    fn keeps_bytes(&self, copy: CopyId) -> io::Result<bool> {
-        // In this order: they may be on their way from the one place to the other.
-        let places = [self.seg(copy), self.quarantined(copy, SEG)];
-        places.iter().try_fold(false, |found, path| Ok(found || path.try_exists().map_err(at(path))?))
+    fn quarantined(&self) -> io::Result<BTreeSet<CopyId>> {
+        scan::quarantined(self)
+    }
+
+    fn forget(&self, copy: CopyId) -> io::Result<()> {
+        [SEG, TOC].iter().try_for_each(|part| remove(&self.in_quarantine(copy, part)).map(drop))
     }
 
     fn scan(&self) -> io::Result<Vec<Toc>> {
@@ -244,10 +241,12 @@ impl Disk for FileDisk {
     }
 }
 
-/// Adds the path to an error. A used-up quota counts as a full disk.
+/// Adds the path to an error. A used-up quota counts as a full disk, a lack of descriptors as a busy one.
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
     move |error| {
+        let no_descriptor = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
         let kind = match error.kind() {
+            _ if error.raw_os_error().is_some_and(|code| no_descriptor.contains(&code)) => ErrorKind::ResourceBusy,
             ErrorKind::QuotaExceeded => ErrorKind::StorageFull,
             kind => kind,
         };

@@ -13,8 +13,9 @@
 //! fsync ([`SegmentWriter::sync`]), `.toc` written beside, fsynced, renamed, its folder fsynced ([`Disk::publish`]).
 //! Whatever was begun and not published is removed at the next start.
 //!
-//! Every function blocks. A full disk is `ErrorKind::StorageFull`; any other error of a write or of an fsync is a
-//! local fault: the caller stops the node and never tries again.
+//! Every function blocks. A full disk is `ErrorKind::StorageFull`; a lack of descriptors or of memory, which says
+//! nothing about the disk, `ResourceBusy` or `OutOfMemory`. Any other error of a write or of an fsync is a local fault:
+//! the caller stops the node and never tries again.
 
 mod direct;
 mod layout;
@@ -25,6 +26,7 @@ mod table;
 mod tests;
 mod write;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -77,14 +79,11 @@ pub trait Disk: Send + Sync {
     fn open_spool(&self, file: &str) -> io::Result<Box<dyn ReadAt>>;
 
     /// Makes the spool file the bytes of `copy` without copying them where the file system can; the spool keeps its
-    /// name for the file. Durable on return.
+    /// name for the file, which is read-only from then on. Durable on return.
     fn adopt(&self, file: &str, source: &dyn ReadAt, copy: CopyId) -> io::Result<()>;
 
     /// Gives `copy` a name in the spool, for an application, without copying where the file system can.
     fn expose(&self, copy: CopyId, file: &str) -> io::Result<PathBuf>;
-
-    /// Removes a file of the spool; one that is gone already is no error.
-    fn remove_spool(&self, file: &str) -> io::Result<()>;
 
     /// Begins a new copy of `size` bytes. `AlreadyExists` if the id was used here; `StorageFull` if it will not fit.
     fn create(&self, copy: CopyId, size: u64) -> io::Result<Box<dyn SegmentWriter>>;
@@ -110,10 +109,11 @@ pub trait Disk: Send + Sync {
     /// Moves a copy out of the way, to be looked at.
     fn quarantine(&self, copy: CopyId) -> io::Result<()>;
 
-    /// Whether the bytes of a copy lie here at all, in their place or in quarantine.
-    fn keeps_bytes(&self, copy: CopyId) -> io::Result<bool> {
-        Ok(self.open(copy).is_ok())
-    }
+    /// The copies in quarantine, whole or in part.
+    fn quarantined(&self) -> io::Result<BTreeSet<CopyId>>;
+
+    /// Removes a copy from quarantine.
+    fn forget(&self, copy: CopyId) -> io::Result<()>;
 
     /// Every copy that exists. Removes halves, and moves copies whose `.toc` is damaged into quarantine.
     fn scan(&self) -> io::Result<Vec<Toc>>;

@@ -2,7 +2,7 @@
 //!
 //! The scan looks at everything before it changes anything: a folder that a newer daemon wrote is left untouched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ pub(super) fn scan(disk: &FileDisk) -> io::Result<Vec<Toc>> {
 /// Moves a copy out. The `.toc` goes first; if the way is broken off then, the next scan finishes it.
 pub(super) fn quarantine(disk: &FileDisk, copy: CopyId) -> io::Result<()> {
     for (part, from) in [(TOC, disk.toc(copy)), (SEG, disk.seg(copy))] {
-        match fs::rename(&from, disk.quarantined(copy, part)) {
+        match fs::rename(&from, disk.in_quarantine(copy, part)) {
             Ok(()) => {
                 sync_folder(&disk.quarantine_folder())?;
                 sync_folder(&disk.shard(copy))?;
@@ -58,6 +58,17 @@ pub(super) fn quarantine(disk: &FileDisk, copy: CopyId) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whoever lies in quarantine.
+pub(super) fn quarantined(disk: &FileDisk) -> io::Result<BTreeSet<CopyId>> {
+    let folder = disk.quarantine_folder();
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(&folder).map_err(at(&folder))? {
+        let name = entry.map_err(at(&folder))?.file_name();
+        found.extend(name.to_str().and_then(parse).map(|(copy, _)| copy));
+    }
+    Ok(found)
 }
 
 fn look(disk: &FileDisk, shard: &Path, found: &mut Findings) -> io::Result<()> {
@@ -94,7 +105,7 @@ fn judge(disk: &FileDisk, copy: CopyId, parts: Parts, found: &mut Findings) -> i
         return Ok(());
     }
     // Bytes whose `.toc` is in quarantine were on their way there.
-    let held = disk.quarantined(copy, TOC);
+    let held = disk.in_quarantine(copy, TOC);
     if held.try_exists().map_err(at(&held))? {
         found.damaged.push(copy);
     } else {

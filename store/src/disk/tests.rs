@@ -178,11 +178,9 @@ fn the_spool_takes_plain_regular_files_only() {
         assert_eq!(kind_of(disk.open_spool(file)), ErrorKind::InvalidInput, "{file:?}");
     }
     for file in ["", "..", "../secret", SPOOL_MARK] {
-        assert_eq!(kind_of(disk.remove_spool(file)), ErrorKind::InvalidInput, "{file:?}");
         assert_eq!(kind_of(disk.expose(copy(1), file)), ErrorKind::InvalidInput, "{file:?}");
     }
     assert_eq!(kind_of(disk.open_spool("none")), ErrorKind::NotFound);
-    disk.remove_spool("none").unwrap();
 }
 
 #[test]
@@ -200,7 +198,7 @@ fn an_open_file_knows_that_it_changed() {
     assert!(!opened.unchanged().unwrap());
 
     let opened = disk.open_spool("f").unwrap();
-    disk.remove_spool("f").unwrap();
+    fs::remove_file(disk.spool().join("f")).unwrap();
     assert_eq!(bytes_of(&*opened), b"before", "the descriptor outlives the name");
 }
 
@@ -217,6 +215,7 @@ fn adopting_links_the_opened_inode() {
     let inode = fs::metadata(disk.spool().join("g")).unwrap().ino();
     assert_eq!(fs::metadata(disk.path(copy(1))).unwrap().ino(), inode);
     assert!(source.unchanged().unwrap());
+    assert_eq!(fs::metadata(disk.path(copy(1))).unwrap().mode() & 0o222, 0, "read-only under either name");
     assert_eq!(kind_of(disk.adopt("f", &*source, copy(1))), ErrorKind::AlreadyExists);
     assert_eq!(fs::read(disk.path(copy(1))).unwrap(), b"opened");
 }
@@ -228,7 +227,7 @@ fn what_cannot_be_linked_is_copied() {
     fs::write(disk.spool().join("f"), &bytes).unwrap();
     let source = disk.open_spool("f").unwrap();
     // An inode without a name cannot be linked any more.
-    disk.remove_spool("f").unwrap();
+    fs::remove_file(disk.spool().join("f")).unwrap();
     disk.adopt("f", &*source, copy(1)).unwrap();
     assert_eq!(fs::read(disk.path(copy(1))).unwrap(), bytes);
 }
@@ -244,7 +243,7 @@ fn a_copy_is_exposed_read_only_and_exclusively() {
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o222, 0);
     assert_eq!(kind_of(disk.expose(copy(1), "out")), ErrorKind::AlreadyExists);
     assert_eq!(kind_of(disk.expose(copy(2), "none")), ErrorKind::NotFound);
-    disk.remove_spool("out").unwrap();
+    fs::remove_file(disk.spool().join("out")).unwrap();
     assert_eq!(bytes_of(&*disk.open(copy(1)).unwrap()), b"state");
 }
 
@@ -311,6 +310,11 @@ fn a_scan_finishes_a_quarantine_that_was_broken_off() {
     assert_eq!(disk.scan().unwrap(), []);
     assert_eq!(fs::read(quarantine.join(format!("{}.seg", copy(1)))).unwrap(), b"bad bytes");
     disk.quarantine(copy(1)).unwrap();
+    assert_eq!(disk.quarantined().unwrap(), [copy(1)].into());
+    disk.forget(copy(1)).unwrap();
+    disk.forget(copy(1)).unwrap();
+    assert_eq!(disk.quarantined().unwrap(), [].into());
+    assert_eq!(fs::read_dir(quarantine).unwrap().count(), 0);
 }
 
 #[test]
@@ -395,25 +399,6 @@ fn one_daemon_a_folder() {
     assert!(error.to_string().contains("another daemon"), "{error}");
     drop(held);
     disk.lock().unwrap();
-}
-
-#[test]
-fn the_ballast_takes_space_until_it_is_dropped() {
-    let (dir, disk) = disk();
-    let path = dir.path().join("ballast");
-    for size in [1 << 20, 1 << 20, 3 << 20, 2 << 20] {
-        disk.make_ballast(size).unwrap();
-        let metadata = fs::metadata(&path).unwrap();
-        assert_eq!(metadata.len(), size);
-        assert!(metadata.blocks() * 512 >= size);
-    }
-    let all = disk.space().unwrap().total * 2;
-    assert_eq!(kind_of(disk.make_ballast(all)), ErrorKind::StorageFull);
-    assert_eq!(fs::metadata(&path).unwrap().len(), 2 << 20, "what was kept back stays");
-    disk.drop_ballast().unwrap();
-    disk.drop_ballast().unwrap();
-    disk.make_ballast(0).unwrap();
-    assert!(!path.exists());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Writing, in the one order that makes a copy exist, and removing in the reverse order.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags};
@@ -113,45 +113,9 @@ pub(super) fn write_snapshot(path: &Path, records: &mut dyn Iterator<Item = Vec<
     })
 }
 
-impl FileDisk {
-    /// Keeps `bytes` of the disk back, to be given up when it is full; called again it only adjusts the size.
-    pub fn make_ballast(&self, bytes: u64) -> io::Result<()> {
-        if bytes == 0 {
-            return self.drop_ballast();
-        }
-        let path = self.ballast();
-        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
-        let old = file.metadata().map_err(at(&path))?.len();
-        if let Err(error) = fill_ballast(&file, bytes) {
-            // What was kept back before stays so; the rest must not fill the disk.
-            let _ = file.set_len(old);
-            return Err(at(&path)(error));
-        }
-        sync_folder(self.dir())
-    }
-
-    /// Gives the ballast up.
-    pub fn drop_ballast(&self) -> io::Result<()> {
-        if remove(&self.ballast())? { sync_folder(self.dir()) } else { Ok(()) }
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.dir().join("ballast")
-    }
-}
-
-fn fill_ballast(mut file: &File, bytes: u64) -> io::Result<()> {
-    if !allocate(file, bytes)? {
-        // No reserving on this file system: only written bytes take space.
-        io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
-    }
-    file.set_len(bytes)?;
-    file.sync_all()
-}
-
 /// A copy id is used once: not while its copy exists, and not after it went into quarantine.
 fn check_unused(disk: &FileDisk, copy: CopyId) -> io::Result<()> {
-    for path in [disk.toc(copy), disk.quarantined(copy, TOC), disk.quarantined(copy, SEG)] {
+    for path in [disk.toc(copy), disk.in_quarantine(copy, TOC), disk.in_quarantine(copy, SEG)] {
         if path.try_exists().map_err(at(&path))? {
             let text = format!("{}: this copy id was used already", path.display());
             return Err(io::Error::new(ErrorKind::AlreadyExists, text));
@@ -195,14 +159,19 @@ fn allocate(file: &File, bytes: u64) -> io::Result<bool> {
     }
 }
 
-/// Gives the bytes of `source` another name, exclusively: as a hard link, else a clone, else a copy.
+/// Gives the bytes of `source` another name, exclusively: as a hard link, else a clone, else a copy. Read-only, under
+/// either name.
 ///
 /// Returns the new file unless it is a link.
 fn share(source: &dyn ReadAt, path: &Path) -> io::Result<Option<File>> {
     if let Some(file) = source.file()
         && link(file, path).map_err(at(path))?
     {
-        return Ok(None);
+        // Another user's file stays as it is: then only a copy can be ours alone.
+        if file.set_permissions(Permissions::from_mode(READ_ONLY)).is_ok() {
+            return Ok(None);
+        }
+        remove(path)?;
     }
     let new = create_new(path)?;
     or_remove(path, duplicate(source, &new))?;

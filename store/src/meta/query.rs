@@ -1,5 +1,6 @@
 //! Questions about a state.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -44,19 +45,29 @@ impl State {
         self.members.get(&node).is_some_and(|m| m.up && !m.draining)
     }
 
-    /// How many durable copies are missing on nodes that are up and stay (R9); 0 if the version is fully replicated.
+    /// How many durable copies are missing; 0 if the version is fully replicated.
+    ///
+    /// By R9: on nodes that are up and stay, the owner's not counted. And in all, wherever: an owner whose own copy was
+    /// lost has fewer than were made.
     pub fn missing_copies(&self, segment: &Segment, version: &VersionRecord) -> usize {
+        let (others, all) = (usize::from(version.wanted), usize::from(version.wanted) + 1);
         let safe = version.durable().filter(|c| self.stays(c.node));
-        let (have, want) = match segment.owner {
-            Some(owner) => (safe.filter(|c| c.node != owner).count(), usize::from(version.wanted)),
-            None => (safe.count(), usize::from(version.wanted) + 1),
+        let missing = match segment.owner {
+            Some(owner) => others.saturating_sub(safe.filter(|c| c.node != owner).count()),
+            None => all.saturating_sub(safe.count()),
         };
-        want.saturating_sub(have)
+        missing.max(all.saturating_sub(version.durable().count()))
     }
 
     /// Whether the newest version has too few copies.
     pub fn under_replicated(&self, segment: &Segment) -> bool {
         segment.versions.get(&segment.head).is_some_and(|version| self.missing_copies(segment, version) > 0)
+    }
+
+    /// The copies that versions list on a node, whatever their state. Looks at every segment.
+    pub fn copies_on(&self, node: NodeId) -> BTreeSet<CopyId> {
+        let versions = self.segments.values().flat_map(|segment| segment.versions.values());
+        versions.flat_map(|version| &version.copies).filter(|c| c.node == node).map(|c| c.id).collect()
     }
 
     /// What this state says of a copy.

@@ -9,7 +9,7 @@ pub struct Standing {
     pub own: bool,
     /// Distinct other nodes with durable copies.
     pub others: u8,
-    /// Targets that may still give a receipt, replacements that can still be chosen included.
+    /// Targets that may still give a receipt.
     pub hopeful: u8,
 }
 

@@ -90,7 +90,7 @@ pub(super) fn send(
                 if sent == 0 {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter"));
                 }
-                progress(sent as u64);
+                progress(sent as u64)?;
             }
         }
         None => {
@@ -101,7 +101,7 @@ pub(super) fn send(
                 source.read_exact_at(block, at)?;
                 write_all(socket, block, idle)?;
                 at += count as u64;
-                progress(count as u64);
+                progress(count as u64)?;
             }
         }
     }

@@ -17,9 +17,18 @@ pub(super) fn release(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// So many times the ballast must be free before it is set aside: on a disk that was full a moment ago the log needs
+/// the space itself.
+const ROOM_FACTOR: u64 = 4;
+
 /// Sets `bytes` aside, if there is room: the log is of more use without its ballast than not at all.
 pub(super) fn keep(dir: &Path, bytes: u64) {
     if bytes == 0 {
+        return;
+    }
+    let free = rustix::fs::statvfs(dir).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    if free < bytes.saturating_mul(ROOM_FACTOR) {
+        tracing::warn!(dir = %dir.display(), bytes, free, "too little is free to set space aside for the raft log");
         return;
     }
     let kept = File::create(dir.join(NAME))

@@ -26,7 +26,7 @@ fn open(dir: &Path) -> io::Result<WalLog> {
 }
 
 fn id(term: u64, index: u64) -> LogId {
-    StoredId { term, node: 1, index }.into()
+    StoredId { term, index }.into()
 }
 
 fn tick(term: u64, index: u64) -> LogEntry {
@@ -79,6 +79,8 @@ async fn everything_survives_a_reopen() {
     let mut log = open(&path).unwrap();
     let vote = Vote::new_committed(3, 2);
     log.save_vote(&Vote::new(2, 1)).await.unwrap();
+    // In one term: first for a candidate, then for the one that the others elected.
+    log.save_vote(&Vote::new(3, 7)).await.unwrap();
     log.save_vote(&vote).await.unwrap();
     log.blocking_append(ticks(1, 0..20)).await.unwrap();
     log.save_committed(Some(id(1, 9))).await.unwrap();
@@ -209,9 +211,9 @@ fn the_encoding_is_frozen() {
         assert_eq!(decoded.decode_entry().unwrap(), payload);
     }
     let mut bytes = Vec::new();
-    codeq::Encode::encode(&StoredId { term: 1, node: 2, index: 3 }, &mut bytes).unwrap();
-    codeq::Encode::encode(&StoredVote { term: 4, node: 5, committed: true }, &mut bytes).unwrap();
-    let id = [b'I', 1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
-    let vote = [b'V', 1, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
-    assert_eq!(bytes, [id, vote].concat());
+    codeq::Encode::encode(&StoredId { term: 1, index: 3 }, &mut bytes).unwrap();
+    codeq::Encode::encode(&StoredVote { term: 4, committed: true, node: 5 }, &mut bytes).unwrap();
+    let id = [b'I', 1, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+    let vote = [b'V', 1, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(bytes, [&id[..], &vote].concat());
 }

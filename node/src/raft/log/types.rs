@@ -36,41 +36,41 @@ impl raft_log::Types for Wal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StoredId {
     pub(super) term: u64,
-    pub(super) node: u64,
     pub(super) index: u64,
 }
 
-/// A vote. Ordered as openraft orders them.
+/// A vote. Ordered so that whatever openraft lets follow comes later: in one term the vote for the leader that won
+/// follows the vote for a candidate, whoever they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StoredVote {
     pub(super) term: u64,
-    pub(super) node: u64,
     pub(super) committed: bool,
+    pub(super) node: u64,
 }
 
 type CommittedLeaderId = openraft::type_config::alias::CommittedLeaderIdOf<Types>;
 
 impl From<&LogId> for StoredId {
     fn from(id: &LogId) -> Self {
-        Self { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+        Self { term: id.leader_id.term, index: id.index }
     }
 }
 
 impl From<StoredId> for LogId {
     fn from(id: StoredId) -> Self {
-        Self { leader_id: CommittedLeaderId { term: id.term, node_id: id.node }, index: id.index }
+        Self { leader_id: CommittedLeaderId::new(id.term), index: id.index }
     }
 }
 
 impl From<&Vote> for StoredVote {
     fn from(vote: &Vote) -> Self {
-        Self { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }
+        Self { term: vote.leader_id.term, committed: vote.committed, node: vote.leader_id.voted_for }
     }
 }
 
 impl From<StoredVote> for Vote {
     fn from(vote: StoredVote) -> Self {
-        let StoredVote { term, node, committed } = vote;
+        let StoredVote { term, committed, node } = vote;
         if committed { Self::new_committed(term, node) } else { Self::new(term, node) }
     }
 }
@@ -80,7 +80,7 @@ const VOTE: Mark = Mark { mark: b'V', version: 1, what: "a vote" };
 
 impl Encode for StoredId {
     fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {
-        let fields = [self.term, self.node, self.index];
+        let fields = [self.term, self.index];
         Ok(ID.write(&mut w)? + write_numbers(&mut w, fields)?)
     }
 }
@@ -88,14 +88,14 @@ impl Encode for StoredId {
 impl Decode for StoredId {
     fn decode<R: Read>(mut r: R) -> io::Result<Self> {
         ID.read(&mut r)?;
-        let [term, node, index] = read_numbers(&mut r)?;
-        Ok(Self { term, node, index })
+        let [term, index] = read_numbers(&mut r)?;
+        Ok(Self { term, index })
     }
 }
 
 impl Encode for StoredVote {
     fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {
-        let fields = [self.term, self.node, u64::from(self.committed)];
+        let fields = [self.term, u64::from(self.committed), self.node];
         Ok(VOTE.write(&mut w)? + write_numbers(&mut w, fields)?)
     }
 }
@@ -103,13 +103,13 @@ impl Encode for StoredVote {
 impl Decode for StoredVote {
     fn decode<R: Read>(mut r: R) -> io::Result<Self> {
         VOTE.read(&mut r)?;
-        let [term, node, committed] = read_numbers(&mut r)?;
+        let [term, committed, node] = read_numbers(&mut r)?;
         let committed = match committed {
             0 => false,
             1 => true,
             other => return Err(invalid(format!("a vote is committed or not, it cannot be {other}"))),
         };
-        Ok(Self { term, node, committed })
+        Ok(Self { term, committed, node })
     }
 }
 

@@ -14,7 +14,7 @@ use cairn_store::segment::{CopyState, Receipt, VersionRecord};
 use super::Loading;
 use crate::catalogue::Held;
 use crate::core::Core;
-use crate::data::pull::{Draft, PullError};
+use crate::data::pull::{Incoming, PullError};
 use crate::jobs::Meter;
 use crate::work::scrub::{Verdict, verify};
 
@@ -44,19 +44,16 @@ impl Loading<'_> {
             let receipt = Some(receipt).filter(|_| !record.refers_to(copy));
             return Ok(Obtained { copy, receipt, sources: vec![(self.core.me(), record.size)] });
         }
-        if !self.core.has_room(record.size).await {
-            return Err(Error::new(Code::Unavailable, "this node's storage has no room for the copy")
-                .hint("free space, or load on another node with --on"));
+        let begun = Incoming::begin(self.core, record.size, record.digest, meter.clone()).await;
+        let incoming = begun.map_err(|e| disk_failed(self.core, &e))?;
+        let obtained = match self.pull_from_any(&incoming, record, deadline).await {
+            Ok(sources) => meter.while_ticking(&self.core.env, self.publish(&incoming, sources)).await,
+            Err(e) => Err(e),
+        };
+        if obtained.is_err() {
+            incoming.discard(self.core).await;
         }
-        let begun = Draft::begin(self.core, record.size, record.digest, meter.clone()).await;
-        let draft = begun.map_err(|e| disk_failed(self.core, &e))?;
-        match self.pull_from_any(&draft, record, deadline).await {
-            Ok(sources) => meter.while_ticking(&self.core.env, self.publish(draft, sources)).await,
-            Err(e) => {
-                draft.discard(self.core).await;
-                Err(e)
-            }
-        }
+        obtained
     }
 
     /// The copy that lies here, if it verifies and stays.
@@ -78,7 +75,7 @@ impl Loading<'_> {
     /// Goes through the sources, best first, from the block where the last one stopped.
     async fn pull_from_any(
         &self,
-        draft: &Draft,
+        incoming: &Incoming,
         record: &VersionRecord,
         deadline: Duration,
     ) -> Result<Vec<(NodeId, u64)>, Error> {
@@ -90,7 +87,7 @@ impl Loading<'_> {
             let mut passing = false;
             reasons.clear();
             for source in &holders {
-                let (bytes, result) = draft.pull(core, source).await;
+                let (bytes, result) = incoming.pull(core, source).await;
                 if bytes > 0 {
                     given.push((source.node, bytes));
                 }
@@ -143,13 +140,13 @@ impl Loading<'_> {
         rank(&holders, self.core.env.rng.next())
     }
 
-    async fn publish(&self, draft: Draft, sources: Vec<(NodeId, u64)>) -> Result<Obtained, Error> {
+    async fn publish(&self, incoming: &Incoming, sources: Vec<(NodeId, u64)>) -> Result<Obtained, Error> {
         let core = self.core;
-        let table = draft.sync(core).await.map_err(|e| disk_failed(core, &e))?;
+        let table = incoming.sync(core).await.map_err(|e| disk_failed(core, &e))?;
         let toc = Toc {
             cluster: core.identity.cluster,
             node: core.me(),
-            copy: draft.copy,
+            copy: incoming.copy,
             segment: self.segment.id,
             name: self.segment.name.clone(),
             version: self.version,
@@ -159,19 +156,12 @@ impl Loading<'_> {
             until: core.commit_window(),
         };
         let receipt = core.publish(toc).await.map_err(|e| disk_failed(core, &e))?;
-        Ok(Obtained { copy: draft.copy, receipt: Some(receipt), sources })
+        Ok(Obtained { copy: incoming.copy, receipt: Some(receipt), sources })
     }
 }
 
 fn disk_failed(core: &Core, error: &io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::StorageFull => Error::new(Code::Unavailable, "this node's disk is full")
-            .hint("free space, or load on another node with --on"),
-        _ => {
-            core.refuse_io(error);
-            Error::new(Code::Internal, format!("local storage failed: {error}"))
-        }
-    }
+    core.storage_failed(error, "free space, or load on another node with --on")
 }
 
 /// Corrupt if every source answered and none had good bytes; unavailable if one may still have them.

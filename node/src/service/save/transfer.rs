@@ -1,26 +1,50 @@
-//! The bytes of a save: adopted here, hashed once, pushed to every target, receipts gathered.
+//! The copies of a save on their way: hashed once, kept here, pushed to every target; receipts gathered, targets that
+//! fail replaced.
+//!
+//! Everything that was begun ends with the [`Transfer`]: its tasks notice that nobody listens any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_client::api::{Code, Error, Replica, SaveRequest};
 use cairn_client::wire::Push;
-use cairn_store::digest::{BlockTable, Digest};
-use cairn_store::disk::Toc;
-use cairn_store::id::{CopyId, NodeId, SegmentId};
-use cairn_store::meta::Command;
+use cairn_store::digest::BlockTable;
+use cairn_store::id::NodeId;
 use cairn_store::plan::enough::{Standing, Verdict, enough};
 use cairn_store::plan::place::{Wish, place};
-use cairn_store::segment::{CopyState, Receipt, SIZE_MAX, Version};
+use cairn_store::segment::{CopyState, Receipt, Version};
 use tokio::sync::{mpsc, watch};
 
+use super::own::keep_own;
 use super::{Target, candidates};
 use crate::core::Core;
 use crate::data::digest::table_of;
 use crate::data::push::{PushError, TableWatch, push};
 use crate::env::ReadAt;
 use crate::jobs::Meter;
+use crate::raft::rpc;
+
+/// A receipt that runs out so soon, in log time, is renewed before the commit: a save of many hours has old ones.
+const RENEW_BEFORE: Duration = Duration::from_secs(900);
+
+/// A file of the spool, opened once; its descriptor is held to the end (R13).
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) file: String,
+    pub(super) opened: Arc<dyn ReadAt>,
+}
+
+/// What all copies of one save have in common.
+#[derive(Clone)]
+pub(super) struct Order {
+    pub(super) core: Arc<Core>,
+    pub(super) request: Arc<SaveRequest>,
+    pub(super) target: Target,
+    pub(super) source: Source,
+    pub(super) table: TableWatch,
+    pub(super) meter: Arc<Meter>,
+}
 
 /// What the tasks of one save report.
 enum News {
@@ -30,308 +54,253 @@ enum News {
     Target(NodeId, Result<Receipt, PushError>),
 }
 
-/// A source that was opened once; its descriptor is held to the end (R13).
+/// The copies of one save.
 pub(super) struct Transfer {
-    file: String,
-    source: Arc<dyn ReadAt>,
+    order: Order,
+    wish: Wish,
+    /// Targets that have not reported yet.
+    pending: BTreeSet<NodeId>,
+    receipts: BTreeMap<NodeId, Receipt>,
+    /// Why targets failed.
+    reasons: Vec<String>,
+    tell: mpsc::Sender<News>,
+    news: mpsc::Receiver<News>,
 }
 
 impl Transfer {
-    pub(super) async fn open(core: &Core, request: &SaveRequest) -> Result<Self, Error> {
-        let (disk, file) = (core.env.disk.clone(), request.file.clone());
-        let name = file.clone();
-        let opened = core.env.blocking(move || disk.open_spool(&name)).await;
-        let source: Arc<dyn ReadAt> = match opened {
-            Ok(Ok(source)) => source.into(),
-            Ok(Err(e)) | Err(e) => {
-                return Err(Error::new(Code::Invalid, format!("the file {file:?} of the spool cannot be used: {e}"))
-                    .hint("write a regular file into the node's spool first"));
-            }
-        };
-        if source.size() > SIZE_MAX {
-            return Err(Error::new(Code::Invalid, format!("a segment has at most {SIZE_MAX} bytes")));
-        }
-        if !core.has_room(source.size()).await {
-            return Err(Error::new(Code::Unavailable, "this node's storage has no room for its own copy")
-                .hint("free space, or remove segments with `cairn rm`"));
-        }
-        Ok(Self { file, source })
-    }
-
-    pub(super) fn size(&self) -> u64 {
-        self.source.size()
-    }
-
-    /// Makes copies until the acknowledgement that was asked for is reached, or can no longer be.
-    pub(super) async fn run(
-        self,
+    /// Begins to make all of them.
+    pub(super) fn begin(
         core: &Arc<Core>,
-        request: &SaveRequest,
-        target: &Target,
-        mut wish: Wish,
+        request: &Arc<SaveRequest>,
+        target: Target,
+        source: Source,
+        wish: Wish,
         meter: &Arc<Meter>,
-    ) -> Result<Stored, Error> {
-        meter.expect(self.size().saturating_mul(request.replicas.into()));
-        let (tell, mut news) = mpsc::channel(usize::from(request.replicas) + 1);
-        let table = self.hash(core);
-        self.keep_own(core, request, target, table.clone(), meter, tell.clone());
+    ) -> Self {
+        meter.expect(source.opened.size().saturating_mul(request.replicas.into()));
+        let table = hash(core, source.opened.clone());
+        let (core, request, meter) = (core.clone(), request.clone(), meter.clone());
+        let order = Order { core, request, target, source, table, meter };
+        let (tell, news) = mpsc::channel(usize::from(order.request.replicas) + 1);
+        let (pending, receipts, reasons) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        let mut transfer = Self { order, wish, pending, receipts, reasons, tell, news };
+        transfer.keep_own();
+        transfer.push_to_more();
+        transfer
+    }
 
-        let mut pending: BTreeSet<NodeId> = place(&candidates(&core.now().state), &wish).into_iter().collect();
-        for node in &pending {
-            self.push_to(core, *node, request, target, table.clone(), meter, tell.clone());
-        }
-        let mut receipts: BTreeMap<NodeId, Receipt> = BTreeMap::new();
-        let mut reasons: Vec<String> = Vec::new();
+    /// Waits until the acknowledgement that was asked for is reached with receipts that last, or can no longer be.
+    pub(super) async fn until_enough(&mut self) -> Result<Arc<BlockTable>, Error> {
+        let request = self.order.request.clone();
         loop {
-            let others = receipts.keys().filter(|node| **node != core.me()).count();
-            let count = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
-            let standing = Standing {
-                own: receipts.contains_key(&core.me()),
-                others: count(others),
-                hopeful: count(pending.len()),
-            };
+            let standing = self.standing();
             match enough(request.ack, request.replicas, standing) {
-                Verdict::Enough => break,
-                Verdict::Never => return Err(not_reached(request, standing, &reasons)),
+                Verdict::Enough if self.renew().await? => break,
+                Verdict::Enough => continue,
+                Verdict::Never => return Err(self.not_reached()),
                 Verdict::Wait => {}
             }
-            let Some(report) = news.recv().await else {
-                return Err(not_reached(request, standing, &reasons));
-            };
-            match report {
-                News::Own(own) => drop(receipts.insert(core.me(), own?)),
-                News::Target(node, Ok(receipt)) => {
-                    pending.remove(&node);
-                    receipts.insert(node, receipt);
+            match self.news.recv().await {
+                Some(news) => drop(self.take(news)?),
+                None => return Err(self.not_reached()),
+            }
+        }
+        match self.order.table.borrow().as_ref() {
+            Some(Ok(table)) => Ok(table.clone()),
+            _ => Err(Error::new(Code::Internal, "a copy was made before its digest was known")),
+        }
+    }
+
+    /// The holders' words so far.
+    pub(super) fn receipts(&self) -> Vec<Receipt> {
+        self.receipts.values().copied().collect()
+    }
+
+    /// The other holders so far.
+    pub(super) fn replicas(&self) -> Vec<Replica> {
+        let core = &self.order.core;
+        let view = core.view.borrow();
+        let replica = |node: &NodeId| {
+            let member = view.state.members.get(node)?;
+            Some(Replica { node: member.profile.name.clone(), state: CopyState::Durable })
+        };
+        self.receipts.keys().filter(|node| **node != core.me()).filter_map(replica).collect()
+    }
+
+    /// Goes on after the commit until all copies that were wanted are there: late receipts become confirmations (R9).
+    pub(super) fn go_on(mut self, version: Version) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let core = self.order.core.clone();
+        core.env.clone().spawn(async move {
+            while !self.pending.is_empty() {
+                let Some(news) = self.news.recv().await else { return };
+                let (Ok(Some(receipt)), Some(Ok(table))) = (self.take(news), self.order.table.borrow().clone())
+                else {
+                    continue;
+                };
+                core.confirm(self.order.target.segment, version, table.digest(), receipt).await;
+            }
+        });
+    }
+
+    /// What a report changes. Only the owner's own copy cannot be replaced.
+    fn take(&mut self, news: News) -> Result<Option<Receipt>, Error> {
+        match news {
+            News::Own(own) => {
+                let receipt = own?;
+                self.receipts.insert(receipt.node, receipt);
+                Ok(None)
+            }
+            News::Target(node, Ok(receipt)) => {
+                self.pending.remove(&node);
+                self.receipts.insert(node, receipt);
+                Ok(Some(receipt))
+            }
+            News::Target(node, Err(error)) => {
+                self.pending.remove(&node);
+                let another = !matches!(error, PushError::Source);
+                self.give_up(node, &error.to_string());
+                if another {
+                    self.push_to_more();
                 }
-                News::Target(node, Err(e)) => {
-                    pending.remove(&node);
-                    wish.without.insert(node);
-                    tracing::warn!(name = %request.name, node = %core.name_of(node), error = %e, "a target failed");
-                    reasons.push(format!("{}: {e}", core.name_of(node)));
-                    if matches!(e, PushError::Source) {
-                        continue;
-                    }
-                    // The next candidate takes its place.
-                    let others = receipts.keys().filter(|node| **node != core.me());
-                    wish.beside = pending.iter().chain(others).copied().collect();
-                    wish.count = 1;
-                    for node in place(&candidates(&core.now().state), &wish) {
-                        pending.insert(node);
-                        self.push_to(core, node, request, target, table.clone(), meter, tell.clone());
-                    }
+                Ok(None)
+            }
+        }
+    }
+
+    fn give_up(&mut self, node: NodeId, why: &str) {
+        let (core, request) = (&self.order.core, &self.order.request);
+        let target = core.name_of(node);
+        tracing::warn!(name = %request.name, request = %request.request, %target, why, "a target failed");
+        self.reasons.push(format!("{target}: {why}"));
+        self.wish.without.insert(node);
+    }
+
+    fn standing(&self) -> Standing {
+        let me = self.order.core.me();
+        let count = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+        Standing {
+            own: self.receipts.contains_key(&me),
+            others: count(self.others().count()),
+            hopeful: count(self.pending.len()),
+        }
+    }
+
+    /// The other nodes that hold a durable copy.
+    fn others(&self) -> impl Iterator<Item = NodeId> {
+        let me = self.order.core.me();
+        self.receipts.keys().copied().filter(move |node| *node != me)
+    }
+
+    /// Asks for new words where the old ones run out soon (R1). False if a holder was lost by that.
+    async fn renew(&mut self) -> Result<bool, Error> {
+        let core = self.order.core.clone();
+        let soon = core.now().state.time.after(RENEW_BEFORE);
+        let old: Vec<Receipt> = self.receipts.values().copied().filter(|receipt| receipt.until < soon).collect();
+        let mut kept = true;
+        for Receipt { copy, node, .. } in old {
+            let renewed = if node == core.me() {
+                core.renew(copy).await
+            } else {
+                let ask = |peer: rpc::PeerClient| async move { peer.renew(rpc::context(), copy).await };
+                core.links.ask(node, core.limits.idle, ask).await.ok().flatten()
+            };
+            match renewed {
+                Some(receipt) => drop(self.receipts.insert(node, receipt)),
+                None if node == core.me() => {
+                    return Err(Error::new(Code::Internal, "this node's own copy was lost during the save"));
+                }
+                None => {
+                    self.receipts.remove(&node);
+                    self.give_up(node, "its copy was lost during the save");
+                    self.push_to_more();
+                    kept = false;
                 }
             }
         }
-        let table = match table.borrow().as_ref() {
-            Some(Ok(table)) => table.clone(),
-            _ => return Err(Error::new(Code::Internal, "a copy was made before its digest was known")),
-        };
-        Ok(Stored { table, receipts: receipts.into_values().collect(), pending: pending.len(), news })
+        Ok(kept)
     }
 
-    /// One pass over the source, beside the pushes: the pages that it reads are those that they send.
-    fn hash(&self, core: &Arc<Core>) -> TableWatch {
-        let (tell, table) = watch::channel(None);
-        let (core, source) = (core.clone(), self.source.clone());
-        core.env.clone().spawn(async move {
-            let hashed = table_of(&core.env, source).await;
-            tell.send_replace(Some(hashed.map(Arc::new).map_err(|e| e.to_string())));
-        });
-        table
-    }
-
-    /// The owner's own copy: the spool's file becomes it, without being copied.
-    fn keep_own(
-        &self,
-        core: &Arc<Core>,
-        request: &SaveRequest,
-        target: &Target,
-        table: TableWatch,
-        meter: &Arc<Meter>,
-        tell: mpsc::Sender<News>,
-    ) {
-        let (core, file, source) = (core.clone(), self.file.clone(), self.source.clone());
-        let meter = meter.clone();
-        let copy = core.env.copy_id();
-        let draft = Draft { copy, ..self.draft(&core, request, target) };
-        core.env.clone().spawn(async move {
-            let own = meter.while_ticking(&core.env, draft.keep(&core, file, source, table)).await;
+    fn keep_own(&self) {
+        let (order, tell) = (self.order.clone(), self.tell.clone());
+        self.order.core.env.spawn(async move {
+            let own = order.meter.clone();
+            let own = own.while_ticking(&order.core.env.clone(), keep_own(order)).await;
             // The save may be over.
             let _ = tell.send(News::Own(own)).await;
         });
     }
 
-    fn draft(&self, core: &Core, request: &SaveRequest, target: &Target) -> Draft {
-        Draft {
-            copy: core.env.copy_id(),
-            segment: target.segment,
-            name: request.name.clone(),
-            version: target.head.next(),
-            epoch: target.epoch,
+    /// Pushes to as many targets as are lacking, if there are candidates.
+    fn push_to_more(&mut self) {
+        let core = self.order.core.clone();
+        self.wish.beside = self.pending.iter().copied().chain(self.others()).collect();
+        self.wish.count = usize::from(self.order.request.replicas).saturating_sub(self.wish.beside.len());
+        for node in place(&candidates(&core.now().state), &self.wish) {
+            self.pending.insert(node);
+            self.push_to(node);
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a push needs")]
-    fn push_to(
-        &self,
-        core: &Arc<Core>,
-        node: NodeId,
-        request: &SaveRequest,
-        target: &Target,
-        table: TableWatch,
-        meter: &Arc<Meter>,
-        tell: mpsc::Sender<News>,
-    ) {
-        let Draft { copy, segment, name, version, epoch } = self.draft(core, request, target);
-        let order = Push { segment, name, version, epoch, save: true, copy, size: self.size() };
-        let (core, source, meter) = (core.clone(), self.source.clone(), meter.clone());
+    fn push_to(&self, node: NodeId) {
+        let (order, tell) = (self.order.clone(), self.tell.clone());
+        let core = order.core.clone();
         core.env.clone().spawn(async move {
-            let pushed = push(&core, node, order, source, table, meter).await;
+            let Order { core, request, target, source, table, meter } = order;
+            let what = Push {
+                segment: target.segment,
+                name: request.name.clone(),
+                version: target.head.next(),
+                epoch: target.epoch,
+                save: true,
+                copy: core.env.copy_id(),
+                size: source.opened.size(),
+            };
+            let pushed = tokio::select! {
+                biased;
+                pushed = push(&core, node, what, source.opened, table, meter) => pushed,
+                // The leader's word comes sooner than a silent connection's time-out.
+                () = core.until_down(node) => Err(PushError::Down),
+                // The save is over.
+                () = tell.closed() => return,
+            };
             let _ = tell.send(News::Target(node, pushed)).await;
         });
     }
-}
 
-fn not_reached(request: &SaveRequest, standing: Standing, reasons: &[String]) -> Error {
-    let need = request.ack.needed(request.replicas);
-    let mut message = format!(
-        "durability not reached: {} has durable copies on {} other nodes, {need} are needed; nothing was committed",
-        request.name, standing.others
-    );
-    if !reasons.is_empty() {
-        message.push_str(&format!(" ({})", reasons.join("; ")));
-    }
-    Error::new(Code::Durability, message).hint("see `cairn node ls`; add nodes, or ask for fewer with --replicas")
-}
-
-/// The owner's copy on its way.
-struct Draft {
-    copy: CopyId,
-    segment: SegmentId,
-    name: cairn_store::name::Name,
-    version: Version,
-    epoch: cairn_store::segment::Epoch,
-}
-
-impl Draft {
-    async fn keep(
-        self,
-        core: &Core,
-        file: String,
-        source: Arc<dyn ReadAt>,
-        mut table: TableWatch,
-    ) -> Result<Receipt, Error> {
-        let (disk, copy) = (core.env.disk.clone(), self.copy);
-        let adopted = core.env.blocking(move || disk.adopt(&file, source.as_ref(), copy)).await;
-        adopted.and_then(|done| done).map_err(|e| own_failed(core, &e))?;
-        let table = match table.wait_for(Option::is_some).await {
-            Ok(ready) => ready.clone(),
-            Err(_) => None,
-        };
-        let table = match table {
-            Some(Ok(table)) => table,
-            other => {
-                let disk = core.env.disk.clone();
-                // A half that stays is removed at the next start.
-                let _ = core.env.blocking(move || disk.discard(copy)).await;
-                let why = other.and_then(Result::err).unwrap_or_else(|| "the node is stopping".into());
-                return Err(Error::new(Code::Internal, format!("the source cannot be saved: {why}"))
-                    .hint("save a file that nobody writes to; nothing was committed"));
-            }
-        };
-        core.publish(Toc {
-            cluster: core.identity.cluster,
-            node: core.me(),
-            copy,
-            segment: self.segment,
-            name: self.name,
-            version: self.version,
-            epoch: self.epoch,
-            digest: table.digest(),
-            table: BlockTable::clone(&table),
-            until: core.commit_window(),
-        })
-        .await
-        .map_err(|e| own_failed(core, &e))
-    }
-}
-
-fn own_failed(core: &Core, error: &io::Error) -> Error {
-    match error.kind() {
-        // The application's file was taken away or replaced meanwhile.
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-            Error::new(Code::Internal, format!("the file of the spool cannot be saved: {error}"))
+    fn not_reached(&self) -> Error {
+        if let Some(Err(why)) = self.order.table.borrow().as_ref() {
+            return source_failed(why);
         }
-        io::ErrorKind::StorageFull => Error::new(Code::Unavailable, "this node's disk is full")
-            .hint("free space, or remove segments with `cairn rm`"),
-        _ => {
-            core.refuse_io(error);
-            Error::new(Code::Internal, format!("this node's own copy failed: {error}"))
+        let (request, others) = (&self.order.request, self.others().count());
+        let need = request.ack.needed(request.replicas);
+        let mut message = format!(
+            "durability not reached: {} has durable copies on {others} other nodes, {need} are needed; nothing was \
+             committed",
+            request.name
+        );
+        if !self.reasons.is_empty() {
+            message.push_str(&format!(" ({})", self.reasons.join("; ")));
         }
+        Error::new(Code::Durability, message).hint("see `cairn node ls`; add nodes, or ask for fewer with --replicas")
     }
 }
 
-/// Enough copies, durable; some more may still come.
-pub(super) struct Stored {
-    pub(super) table: Arc<BlockTable>,
-    pub(super) receipts: Vec<Receipt>,
-    pending: usize,
-    news: mpsc::Receiver<News>,
+/// One pass over the source, beside the pushes: the pages that it reads are those that they send.
+fn hash(core: &Arc<Core>, source: Arc<dyn ReadAt>) -> TableWatch {
+    let (tell, table) = watch::channel(None);
+    let env = core.env.clone();
+    core.env.spawn(async move {
+        let hashed = table_of(&env, source).await;
+        tell.send_replace(Some(hashed.map(Arc::new).map_err(|e| e.to_string())));
+    });
+    table
 }
 
-impl Stored {
-    /// The other holders so far.
-    pub(super) fn replicas(&self, core: &Core) -> Vec<Replica> {
-        let view = core.view.borrow();
-        let replica = |r: &Receipt| {
-            let member = view.state.members.get(&r.node)?;
-            Some(Replica { node: member.profile.name.clone(), state: CopyState::Durable })
-        };
-        self.receipts.iter().filter(|r| r.node != core.me()).filter_map(replica).collect()
-    }
-
-    /// Receipts that come after the commit become confirmations.
-    pub(super) fn confirm_late(mut self, core: &Arc<Core>, segment: SegmentId, version: Version) {
-        if self.pending == 0 {
-            return;
-        }
-        let (core, digest) = (core.clone(), self.table.digest());
-        core.env.clone().spawn(async move {
-            while self.pending > 0 {
-                match self.news.recv().await {
-                    Some(News::Target(_, result)) => {
-                        self.pending -= 1;
-                        if let Ok(receipt) = result {
-                            core.confirm(segment, version, digest, receipt).await;
-                        }
-                    }
-                    Some(News::Own(_)) => {}
-                    None => return,
-                }
-            }
-        });
-    }
+/// The source itself is to blame: no other target will do.
+pub(super) fn source_failed(why: &str) -> Error {
+    Error::new(Code::Internal, format!("the source cannot be saved: {why}"))
+        .hint("save a file that nobody writes to; nothing was committed")
 }
-
-impl Core {
-    /// Tells the cluster of a new durable copy. A refusal leaves a stray, which is collected.
-    pub async fn confirm(&self, segment: SegmentId, version: Version, digest: Digest, receipt: Receipt) -> bool {
-        let deadline = self.env.clock.now() + CONFIRM_PATIENCE;
-        let command = Command::Confirm { segment, version, digest, receipt };
-        match self.propose(command, deadline).await {
-            Ok(Ok(_)) => true,
-            Ok(Err(rejection)) => {
-                tracing::info!(copy = %receipt.copy, %rejection, "a copy was not taken as a holder's");
-                false
-            }
-            Err(e) => {
-                tracing::warn!(copy = %receipt.copy, error = %e, "a copy could not be confirmed");
-                false
-            }
-        }
-    }
-}
-
-/// How long a confirmation is tried.
-const CONFIRM_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

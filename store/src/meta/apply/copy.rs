@@ -50,7 +50,9 @@ impl State {
             Finding::Corrupt => CopyState::Corrupt,
             Finding::Missing => CopyState::Missing,
         };
-        if record.copies.iter().all(|c| c.id != copy || c.state == state) {
+        // A corrupt copy is put aside, and whoever looks for it then misses it: that is no news.
+        let news = |c: &Copy| c.id == copy && c.state != state && c.state != CopyState::Corrupt;
+        if !record.copies.iter().any(news) {
             return Ok(Outcome::Done);
         }
         self.change_version(id, version, false, |record| {

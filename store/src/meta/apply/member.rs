@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::id::{ClusterId, Incarnation, NodeId};
 use crate::meta::command::{Outcome, Rejection, Reply};
 use crate::meta::state::{NODES_MAX, State};
-use crate::node::{Member, Profile};
+use crate::node::{Member, PROFILE_TEXT_BYTES_MAX, Profile};
 
 impl State {
     pub(super) fn found(&mut self, cluster: ClusterId, incarnation: Incarnation, profile: &Profile) -> Reply {
@@ -26,7 +26,7 @@ impl State {
         if let Some(member) = self.members.values().find(|m| m.incarnation == incarnation) {
             return Ok(Outcome::Joined { node: member.id, cluster });
         }
-        self.check_node_name(profile, None)?;
+        self.check_profile(profile, None)?;
         if self.members.len() >= NODES_MAX as usize {
             return Err(Rejection::TooManyNodes(NODES_MAX));
         }
@@ -47,7 +47,7 @@ impl State {
         if member.profile.role != profile.role {
             return Err(Rejection::OutOfBounds("a change of a member's role".into()));
         }
-        self.check_node_name(profile, Some(node))?;
+        self.check_profile(profile, Some(node))?;
         self.change_member(node, |member| member.profile = profile.clone())
     }
 
@@ -62,7 +62,11 @@ impl State {
         self.members.get(&node).ok_or(Rejection::NoSuchNode(node))
     }
 
-    fn check_node_name(&self, profile: &Profile, except: Option<NodeId>) -> Result<(), Rejection> {
+    fn check_profile(&self, profile: &Profile, except: Option<NodeId>) -> Result<(), Rejection> {
+        let texts = [&profile.zone, &profile.rpc, &profile.data, &profile.http];
+        if texts.iter().any(|text| text.len() > PROFILE_TEXT_BYTES_MAX) {
+            return Err(Rejection::OutOfBounds("the length of a zone or an address".into()));
+        }
         let taken = |m: &&Arc<Member>| m.profile.name == profile.name && Some(m.id) != except;
         match self.members.values().find(taken) {
             Some(_) => Err(Rejection::NodeNameTaken(profile.name.to_string())),

@@ -22,12 +22,18 @@ impl State {
         now: WallTime,
     ) -> Reply {
         if let Some(segment) = self.by_name(name) {
-            // A retry that comes after its answer was forgotten still gets its own success.
-            return if segment.registered.0 == request.id {
-                Ok(Outcome::Registered { segment: segment.id, epoch: segment.registered.2 })
-            } else {
-                Err(Rejection::NameTaken { owner: segment.owner })
-            };
+            if segment.registered.0 != request.id {
+                return Err(Rejection::NameTaken { owner: segment.owner });
+            }
+            // A retry that comes after its answer was forgotten still gets its own success; and a first save that
+            // lasts says so by it that it still goes on: the registration's time begins anew.
+            let (id, epoch) = (segment.id, segment.registered.2);
+            if segment.versions.is_empty() {
+                let mut segment = Segment::clone(segment);
+                segment.registered.1 = self.time;
+                self.put(segment);
+            }
+            return Ok(Outcome::Registered { segment: id, epoch });
         }
         self.check_executor(owner)?;
         // An id that was used before would take the place of that segment, or of one whose copies are being deleted.

@@ -45,6 +45,7 @@ impl State {
             digest: commit.digest,
             created: now,
             epoch: commit.epoch,
+            owner: commit.owner,
             request: request.id,
             wanted: commit.wanted,
             copies,

@@ -1,0 +1,147 @@
+//! This node's local storage, as everything else uses it: whether there is room, how a copy comes to exist, and what
+//! an error of the disk means.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cairn_client::api::{Code, Error};
+use cairn_client::wire::{Refusal, RefusalCode};
+use cairn_store::disk::Toc;
+use cairn_store::id::CopyId;
+use cairn_store::meta::state::COMMIT_WINDOW;
+use cairn_store::segment::{Receipt, Standing};
+use cairn_store::time::LogTime;
+
+use crate::catalogue::Held;
+use crate::core::Core;
+use crate::data::refusal;
+use crate::env::{Disk, SegmentWriter};
+
+/// What this node's storage is busy with.
+#[derive(Debug, Default)]
+pub struct Storage {
+    /// Bytes of the copies that are being written.
+    arriving: Arc<AtomicU64>,
+    /// Held from asking for room until the room is taken.
+    creating: tokio::sync::Mutex<()>,
+    /// Held while it is decided whether a copy goes, and while it goes.
+    pub deleting: tokio::sync::Mutex<()>,
+}
+
+/// Room that a copy takes while it is being written. Given back when dropped.
+#[derive(Debug)]
+pub struct Room {
+    bytes: u64,
+    arriving: Arc<AtomicU64>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.arriving.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Core {
+    /// Begins a copy of `size` bytes: `StorageFull` if there is no room for it.
+    pub async fn create(&self, copy: CopyId, size: u64) -> io::Result<(Box<dyn SegmentWriter>, Room)> {
+        let _alone = self.storage.creating.lock().await;
+        if !self.has_room(size, size).await {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no room is left on this node"));
+        }
+        let arriving = self.storage.arriving.clone();
+        arriving.fetch_add(size, Ordering::Relaxed);
+        let room = Room { bytes: size, arriving };
+        let disk = self.env.disk.clone();
+        let writer = self.env.blocking(move || disk.create(copy, size)).await??;
+        Ok((writer, room))
+    }
+
+    /// Whether a copy of `size` bytes, `new` of which are not on the disk yet, fits into this node's capacity and
+    /// leaves the disk's reserve free (R17).
+    pub async fn has_room(&self, size: u64, new: u64) -> bool {
+        let used = self.view.borrow().state.usage_of(self.me()).bytes;
+        let used = used.saturating_add(self.storage.arriving.load(Ordering::Relaxed));
+        let fits = used.saturating_add(size) <= self.profile.capacity;
+        fits && self.free().await.is_some_and(|free| free >= new.saturating_add(self.limits.reserve))
+    }
+
+    /// Bytes that are free on the disk; none if it does not say.
+    pub async fn free(&self) -> Option<u64> {
+        let disk: Arc<dyn Disk> = self.env.disk.clone();
+        self.env.blocking(move || disk.space()).await.ok()?.ok().map(|space| space.free)
+    }
+
+    /// Until when a copy that becomes durable now may become referenced (R1): by this node's own applied log time.
+    pub fn commit_window(&self) -> LogTime {
+        self.view.borrow().state.time.after(COMMIT_WINDOW)
+    }
+
+    /// Makes a copy exist, and gives the word for it.
+    pub async fn publish(&self, toc: Toc) -> io::Result<Receipt> {
+        let (disk, catalogue) = (self.env.disk.clone(), self.env.catalogue.clone());
+        let receipt = Receipt { copy: toc.copy, node: toc.node, until: toc.until };
+        self.env
+            .blocking(move || {
+                disk.publish(&toc)?;
+                catalogue.insert(Held::from(&toc))
+            })
+            .await??;
+        Ok(receipt)
+    }
+
+    /// Gives a new word for a copy that may still become referenced (R1); none if there is no such copy.
+    pub async fn renew(&self, copy: CopyId) -> Option<Receipt> {
+        // The collector must not take away what is being promised.
+        let _alone = self.storage.deleting.lock().await;
+        let disk = self.env.disk.clone();
+        let toc = self.env.blocking(move || disk.read_toc(copy)).await.ok()?.ok()?;
+        let state = self.now().state;
+        if state.standing(toc.segment, toc.version, copy) != Standing::Open || toc.until < state.time {
+            return None;
+        }
+        match self.publish(Toc { until: self.commit_window(), ..toc }).await {
+            Ok(receipt) => Some(receipt),
+            Err(e) => {
+                self.refuse_io(&e);
+                None
+            }
+        }
+    }
+
+    /// Gives up a copy that was not published.
+    pub async fn discard(&self, copy: CopyId) {
+        let disk = self.env.disk.clone();
+        // A half that stays is removed at the next start.
+        let _ = self.env.blocking(move || disk.discard(copy)).await;
+    }
+
+    /// What the disk's error means for another node. A full disk and a lack of descriptors are refusals; any other
+    /// failed write is a local fault, after which the node must not go on.
+    pub fn refuse_io(&self, error: &io::Error) -> Refusal {
+        match error.kind() {
+            io::ErrorKind::StorageFull => refusal(RefusalCode::Full, "no room is left on the node"),
+            io::ErrorKind::AlreadyExists => refusal(RefusalCode::Other, "the copy's id was used before"),
+            io::ErrorKind::ResourceBusy | io::ErrorKind::OutOfMemory => {
+                refusal(RefusalCode::Busy, format!("the node is out of descriptors or memory: {error}"))
+            }
+            _ => {
+                self.stop.fault(format!("a write to local storage failed: {error}"));
+                refusal(RefusalCode::Other, "local storage failed")
+            }
+        }
+    }
+
+    /// The same, for the client that asked. `advice` says what to do about a full disk.
+    pub fn storage_failed(&self, error: &io::Error, advice: &str) -> Error {
+        let Refusal { code, message } = self.refuse_io(error);
+        match code {
+            RefusalCode::Full => Error::new(Code::Unavailable, "this node's storage has no room left").hint(advice),
+            RefusalCode::Busy => {
+                Error::unavailable(message).hint("try again later, or raise the limit of open files")
+            }
+            _ => Error::new(Code::Internal, format!("this node's local storage failed: {error}"))
+                .hint("see the node's log; it stops, and recovers when it is started again"),
+        }
+    }
+}
