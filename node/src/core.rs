@@ -10,7 +10,7 @@ use cairn_store::node::Profile;
 use openraft::type_config::alias::WatchReceiverOf;
 use tokio::sync::{Semaphore, watch};
 
-use crate::env::Env;
+use crate::env::{Env, PayloadLimits};
 use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::links::Links;
@@ -32,6 +32,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// A transfer that moves nothing for so long is given up.
     pub idle: Duration,
+    /// So does one that moves fewer bytes a second, all in all.
+    pub rate_min: u64,
     /// Bytes of disk that saves leave free (R17).
     pub reserve: u64,
     /// A node that the leader did not hear for so long is marked down.
@@ -42,6 +44,13 @@ pub struct Limits {
     pub work: Duration,
 }
 
+impl Limits {
+    /// Of one payload.
+    pub fn payload(&self) -> PayloadLimits {
+        PayloadLimits { idle: self.idle, rate_min: self.rate_min }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -50,6 +59,7 @@ impl Default for Limits {
             requests: 1024,
             handshake: Duration::from_secs(5),
             idle: Duration::from_secs(15),
+            rate_min: 64 << 10,
             reserve: 64 << 20,
             down_after: Duration::from_secs(3),
             tick: Duration::from_secs(10),

@@ -12,6 +12,7 @@
 //!
 //! `clippy.toml` forbids the direct ways. The real versions are in [`real`].
 
+mod pace;
 pub mod real;
 mod seeded;
 
@@ -28,6 +29,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use crate::catalogue::Catalogue;
+pub use pace::Pace;
 pub use seeded::seeded;
 
 /// Everything that a node gets from outside.
@@ -150,6 +152,8 @@ pub type Progress = Arc<dyn Fn(u64) -> io::Result<()> + Send + Sync>;
 pub struct PayloadLimits {
     /// A peer that moves nothing for so long is given up.
     pub idle: Duration,
+    /// And one that moves fewer bytes than this a second, all in all.
+    pub rate_min: u64,
 }
 
 /// One connection.

@@ -39,11 +39,12 @@ pub struct Cluster {
     /// The scenario's own randomness.
     pub rng: Rc<SplitMix>,
     promises: Rc<RefCell<Promises>>,
+    pace: u32,
 }
 
 impl Cluster {
-    pub(crate) fn new(machines: Vec<Rc<Machine>>, control: Rc<Control>, rng: SplitMix) -> Self {
-        Self { machines: machines.into(), control, rng: Rc::new(rng), promises: Rc::default() }
+    pub(crate) fn new(machines: Vec<Rc<Machine>>, control: Rc<Control>, rng: SplitMix, pace: u32) -> Self {
+        Self { machines: machines.into(), control, rng: Rc::new(rng), promises: Rc::default(), pace }
     }
 
     /// All machines.
@@ -58,7 +59,7 @@ impl Cluster {
 
     /// A client of one node.
     pub fn client(&self, node: &str) -> anyhow::Result<Client> {
-        Ok(Client::with_connect(Arc::new(SimNet), vec![self.machine(node)?.rpc()], PATIENCE))
+        Ok(Client::with_connect(Arc::new(SimNet), vec![self.machine(node)?.rpc()], PATIENCE * self.pace))
     }
 
     /// A request id that was never used.
@@ -71,7 +72,7 @@ impl Cluster {
         let request = self.new_request();
         Ok(SaveRequest {
             request,
-            wait: PATIENCE,
+            wait: PATIENCE * self.pace,
             name: name.parse()?,
             file: format!("file-{request}"),
             kind: Kind::File,
@@ -100,7 +101,7 @@ impl Cluster {
         let disk = &self.machine(node)?.disk;
         disk.write_spool(&request.file, bytes)?;
         let client = self.client(node)?;
-        let deadline = Instant::now() + JOB_MAX;
+        let deadline = Instant::now() + JOB_MAX * self.pace;
         let answer = loop {
             let asked = client.call(true, |rpc, context| {
                 let request = request.clone();
@@ -141,7 +142,7 @@ impl Cluster {
     pub fn load_request(&self, name: &str) -> anyhow::Result<LoadRequest> {
         Ok(LoadRequest {
             request: self.new_request(),
-            wait: PATIENCE,
+            wait: PATIENCE * self.pace,
             name: name.parse()?,
             version: None,
             on: None,
@@ -157,7 +158,7 @@ impl Cluster {
         request: &LoadRequest,
     ) -> anyhow::Result<Result<(Loaded, Vec<u8>), Error>> {
         let client = self.client(node)?;
-        let deadline = Instant::now() + JOB_MAX;
+        let deadline = Instant::now() + JOB_MAX * self.pace;
         loop {
             let asked = client.call(true, |rpc, context| {
                 let request = request.clone();
@@ -204,6 +205,11 @@ impl Cluster {
         self.control.ask(action).await;
     }
 
+    /// Holds back all messages between two machines, until [`Cluster::heal`].
+    pub async fn hold(&self, one: &str, other: &str) {
+        self.control.ask(Action::Hold(owned(&[one]), owned(&[other]))).await;
+    }
+
     /// All machines reach each other again.
     pub async fn heal(&self) {
         let all: Vec<String> = self.machines.iter().map(|m| m.name.clone()).collect();
@@ -234,15 +240,15 @@ impl Cluster {
 
     /// Looks again and again.
     pub async fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
-        let deadline = Instant::now() + RECOVERY_MAX;
+        let deadline = Instant::now() + RECOVERY_MAX * self.pace;
         loop {
             if let Some(found) = look() {
                 return Ok(found);
             }
             if Instant::now() >= deadline {
-                bail!("no sign of {what} within {RECOVERY_MAX:?}");
+                bail!("no sign of {what} within {:?}", RECOVERY_MAX * self.pace);
             }
-            sleep(GLANCE).await;
+            sleep(GLANCE * self.pace).await;
         }
     }
 }

@@ -3,6 +3,7 @@
 mod behind;
 mod claim;
 mod corrupt;
+mod lasting;
 mod leader;
 mod partition;
 mod power;
@@ -40,6 +41,7 @@ pub const ALL: &[Play] = &[
     play!(corrupt, Spec::default()),
     play!(partition, Spec { executors: 4, storage: 1, ..Spec::default() }),
     play!(behind, Spec::default()),
+    play!(lasting, Spec { executors: 3, storage: 1, ..Spec::slow() }),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
 ];
 

@@ -42,6 +42,34 @@ pub struct Spec {
     pub disk_bytes: u64,
     /// The slowest message, in milliseconds.
     pub latency_ms_max: u64,
+    /// The world's step in milliseconds, and how many times longer than usual everybody is patient. A run of hours
+    /// needs a slow pace.
+    pub pace: u32,
+}
+
+impl Spec {
+    /// A cluster whose every time is 200 times as long: hours pass in as many steps as seconds otherwise.
+    pub fn slow() -> Self {
+        const PACE: u32 = 200;
+        let (limits, raft) = (Limits::default(), RaftTimes::default());
+        let limits = Limits {
+            handshake: limits.handshake * PACE,
+            idle: limits.idle * PACE * 4,
+            down_after: limits.down_after * PACE * 20,
+            tick: limits.tick * PACE / 20,
+            work: limits.work * PACE,
+            rate_min: 1,
+            reserve: 1 << 20,
+            ..limits
+        };
+        let raft = RaftTimes {
+            heartbeat: raft.heartbeat * PACE,
+            election_min: raft.election_min * PACE,
+            election_max: raft.election_max * PACE,
+            ..raft
+        };
+        Self { limits, raft, pace: PACE, ..Self::default() }
+    }
 }
 
 impl Default for Spec {
@@ -54,6 +82,7 @@ impl Default for Spec {
             raft: RaftTimes { snapshot_every: 40, log_kept: 10, ..RaftTimes::default() },
             disk_bytes: 256 << 20,
             latency_ms_max: 20,
+            pace: 1,
         }
     }
 }
@@ -61,9 +90,9 @@ impl Default for Spec {
 /// What a scenario does with a cluster.
 pub type Scenario = fn(Cluster) -> LocalBoxFuture<'static, anyhow::Result<()>>;
 
-/// The longest that a scenario may take, in virtual time.
+/// The longest that a scenario may take, in virtual time, at the usual pace.
 const SPAN_MAX: Duration = Duration::from_secs(900);
-/// The world's step.
+/// The world's step, at the usual pace.
 const STEP: Duration = Duration::from_millis(1);
 /// Segments of a connection on their way at once. A payload's block is one of them.
 const TCP_SEGMENTS: usize = 1024;
@@ -76,8 +105,8 @@ pub fn run(spec: Spec, scenario: Scenario, seed: u64, trace: &Trace) -> anyhow::
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .epoch(UNIX_EPOCH)
-        .simulation_duration(SPAN_MAX)
-        .tick_duration(STEP)
+        .simulation_duration(SPAN_MAX * spec.pace)
+        .tick_duration(STEP * spec.pace)
         .min_message_latency(Duration::from_micros(100))
         .max_message_latency(Duration::from_millis(spec.latency_ms_max))
         .tcp_capacity(TCP_SEGMENTS)
@@ -96,7 +125,7 @@ pub fn run(spec: Spec, scenario: Scenario, seed: u64, trace: &Trace) -> anyhow::
         });
     }
     let control = Rc::new(Control::default());
-    let cluster = Cluster::new(machines.clone(), control.clone(), SplitMix::of(seed, "scenario", 0));
+    let cluster = Cluster::new(machines.clone(), control.clone(), SplitMix::of(seed, "scenario", 0), spec.pace);
     sim.client("client", async move { Ok(scenario(cluster).await?) });
 
     let mut oracle = Oracle::default();

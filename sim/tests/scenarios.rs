@@ -58,6 +58,11 @@ fn a_node_that_is_far_behind_gets_a_snapshot() {
 }
 
 #[test]
+fn a_save_that_lasts_for_hours_is_committed() {
+    play("lasting");
+}
+
+#[test]
 fn storage_only_nodes_hold_and_do_nothing_else() {
     play("storage");
 }

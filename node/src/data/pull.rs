@@ -10,7 +10,7 @@ use cairn_store::plan::source::Holder;
 use tokio::io::AsyncReadExt;
 
 use crate::core::Core;
-use crate::env::{PayloadLimits, SegmentWriter, Sink};
+use crate::env::{SegmentWriter, Sink};
 use crate::jobs::Meter;
 use crate::links::{LinkError, Port};
 use crate::storage::Room;
@@ -112,7 +112,7 @@ impl Incoming {
         self.lock().table = Some(Arc::new(table));
         let left = self.size.saturating_sub(self.bytes());
         let sink = Box::new(IncomingSink(self.inner.clone()));
-        let received = stream.receive_payload(&core.env, left, sink, PayloadLimits { idle }).await;
+        let received = stream.receive_payload(&core.env, left, sink, core.limits.payload()).await;
         received.map_err(WireError::Io)?;
         Ok(())
     }

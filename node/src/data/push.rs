@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use crate::core::Core;
-use crate::env::{PayloadLimits, Progress, ReadAt};
+use crate::env::{Progress, ReadAt};
 use crate::jobs::Meter;
 use crate::links::{LinkError, Port};
 
@@ -54,7 +54,7 @@ pub async fn push(
     mut table: TableWatch,
     meter: Arc<Meter>,
 ) -> Result<Receipt, PushError> {
-    let limits = PayloadLimits { idle: core.limits.idle };
+    let limits = core.limits.payload();
     let copy = push.copy;
 
     let _place = core.pushing.acquire().await.map_err(|_| PushError::Silent)?;

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 use super::refusal;
 use crate::core::Core;
-use crate::env::{PayloadLimits, SegmentWriter, Sink, Stream};
+use crate::env::{SegmentWriter, Sink, Stream};
 use crate::storage::Room;
 
 /// Receives one copy. An error ends the connection; what was begun is discarded.
@@ -66,7 +66,7 @@ async fn take_bytes(
     push: &Push,
     draft: &Draft,
 ) -> Result<(Box<dyn Stream>, Result<BlockTable, Refusal>), WireError> {
-    let limits = PayloadLimits { idle: core.limits.idle };
+    let limits = core.limits.payload();
     let mut stream = stream;
     wire::send(&mut stream, &PushAnswer(Ok(()))).await?;
     let mut stream = match stream.receive_payload(&core.env, push.size, draft.sink(), limits).await {

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use super::refusal;
 use crate::admit::Speaker;
 use crate::core::Core;
-use crate::env::{PayloadLimits, ReadAt, Stream};
+use crate::env::{ReadAt, Stream};
 
 /// Answers one pull.
 ///
@@ -63,6 +63,6 @@ pub async fn serve(
     let late = || Err(WireError::Io(io::ErrorKind::TimedOut.into()));
     core.env.timeout(core.limits.idle, sent).await.unwrap_or_else(late)?;
     let offset = pull.from_block.saturating_mul(BLOCK_BYTES as u64).min(size);
-    let limits = PayloadLimits { idle: core.limits.idle };
+    let limits = core.limits.payload();
     Ok(stream.send_payload(&core.env, source, offset, limits, Arc::new(|_| Ok(()))).await?)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cairn_store::digest::BLOCK_BYTES;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::env::{Env, PayloadLimits, Progress, ReadAt, Sink};
+use crate::env::{Env, Pace, PayloadLimits, Progress, ReadAt, Sink};
 
 /// Sends `source` from `offset` on.
 pub async fn send(
@@ -18,6 +18,7 @@ pub async fn send(
     progress: &Progress,
 ) -> io::Result<()> {
     let mut at = offset;
+    let mut pace = Pace::new(limits, env.clock.now());
     while at < source.size() {
         let count = usize::try_from(source.size() - at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
         let from = source.clone();
@@ -29,6 +30,7 @@ pub async fn send(
             .await??;
         env.timeout(limits.idle, stream.write_all(&block)).await.ok_or(io::ErrorKind::TimedOut)??;
         at += count as u64;
+        pace.moved(count as u64, env.clock.now())?;
         progress(count as u64)?;
     }
     env.timeout(limits.idle, stream.flush()).await.ok_or(io::ErrorKind::TimedOut)?
@@ -43,6 +45,7 @@ pub async fn receive(
     limits: PayloadLimits,
 ) -> io::Result<()> {
     let mut left = length;
+    let mut pace = Pace::new(limits, env.clock.now());
     while left > 0 {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK_BYTES);
         let mut block = vec![0; count];
@@ -55,6 +58,7 @@ pub async fn receive(
             })
             .await?;
         written?;
+        pace.moved(count as u64, env.clock.now())?;
         left -= count as u64;
     }
     Ok(())

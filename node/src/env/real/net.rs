@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::payload;
-use crate::env::{Env, Listener, Net, PayloadLimits, Progress, ReadAt, Sink, Stream};
+use crate::env::{Env, Listener, Net, Pace, PayloadLimits, Progress, ReadAt, Sink, Stream};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -101,9 +101,12 @@ impl Stream for Socket {
         progress: Progress,
     ) -> io::Result<Box<dyn Stream>> {
         let socket = self.into_blocking(limits)?;
+        let clock = env.clock.clone();
         let (socket, sent) = env
             .blocking(move || {
-                let sent = payload::send(&socket, file.as_ref(), offset, limits.idle, &progress);
+                let mut pace = Pace::new(limits, clock.now());
+                let mut moved = |bytes| pace.moved(bytes, clock.now()).and_then(|()| progress(bytes));
+                let sent = payload::send(&socket, file.as_ref(), offset, limits.idle, &mut moved);
                 (socket, sent)
             })
             .await?;
@@ -119,9 +122,12 @@ impl Stream for Socket {
         limits: PayloadLimits,
     ) -> io::Result<Box<dyn Stream>> {
         let socket = self.into_blocking(limits)?;
+        let clock = env.clock.clone();
         let (socket, received) = env
             .blocking(move || {
-                let received = payload::receive(&socket, length, sink.as_mut());
+                let mut pace = Pace::new(limits, clock.now());
+                let mut moved = |bytes| pace.moved(bytes, clock.now());
+                let received = payload::receive(&socket, length, sink.as_mut(), &mut moved);
                 (socket, received)
             })
             .await?;

@@ -9,7 +9,10 @@ use std::time::Duration;
 use cairn_store::digest::BLOCK_BYTES;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::env::{Progress, ReadAt, Sink};
+use crate::env::{ReadAt, Sink};
+
+/// Told how many more bytes went through. An error ends the transfer.
+pub(super) type Moved<'a> = dyn FnMut(u64) -> io::Result<()> + 'a;
 
 /// A socket outside tokio.
 pub(super) enum Blocking {
@@ -27,10 +30,10 @@ impl AsFd for Blocking {
 }
 
 impl Blocking {
-    fn read_exact(&self, buffer: &mut [u8]) -> io::Result<()> {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => (&*stream).read_exact(buffer),
-            Self::Unix(stream) => (&*stream).read_exact(buffer),
+            Self::Tcp(stream) => (&*stream).read(buffer),
+            Self::Unix(stream) => (&*stream).read(buffer),
         }
     }
 
@@ -69,7 +72,7 @@ pub(super) fn send(
     source: &dyn ReadAt,
     offset: u64,
     idle: Duration,
-    progress: &Progress,
+    moved: &mut Moved<'_>,
 ) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let end = source.size();
@@ -90,7 +93,7 @@ pub(super) fn send(
                 if sent == 0 {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter"));
                 }
-                progress(sent as u64)?;
+                moved(sent as u64)?;
             }
         }
         None => {
@@ -99,20 +102,22 @@ pub(super) fn send(
                 let count = usize::try_from(end - at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
                 let block = buffer.get_mut(..count).unwrap_or_default();
                 source.read_exact_at(block, at)?;
-                write_all(socket, block, idle)?;
+                write_all(socket, block, idle, moved)?;
                 at += count as u64;
-                progress(count as u64)?;
             }
         }
     }
     Ok(())
 }
 
-fn write_all(socket: &Blocking, mut bytes: &[u8], idle: Duration) -> io::Result<()> {
+fn write_all(socket: &Blocking, mut bytes: &[u8], idle: Duration, moved: &mut Moved<'_>) -> io::Result<()> {
     while !bytes.is_empty() {
         match socket.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                moved(written as u64)?;
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => socket.wait_writable(idle)?,
             Err(e) => return Err(e),
@@ -121,18 +126,32 @@ fn write_all(socket: &Blocking, mut bytes: &[u8], idle: Duration) -> io::Result<
     Ok(())
 }
 
+fn read_all(socket: &Blocking, block: &mut [u8], moved: &mut Moved<'_>) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match socket.read(block.get_mut(filled..).unwrap_or_default()) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                filled += read;
+                moved(read as u64)?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 /// Receives `length` bytes, a block at a time.
-pub(super) fn receive(socket: &Blocking, length: u64, sink: &mut dyn Sink) -> io::Result<()> {
+pub(super) fn receive(socket: &Blocking, length: u64, sink: &mut dyn Sink, moved: &mut Moved<'_>) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     let mut buffer = vec![0; BLOCK_BYTES.min(usize::try_from(length).unwrap_or(BLOCK_BYTES))];
     let mut left = length;
     while left > 0 {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK_BYTES);
         let block = buffer.get_mut(..count).unwrap_or_default();
-        socket.read_exact(block).map_err(|e| match e.kind() {
-            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-            _ => e,
-        })?;
+        read_all(socket, block, moved)?;
         sink.block(block)?;
         left -= count as u64;
     }
