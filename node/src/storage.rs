@@ -97,7 +97,8 @@ impl Core {
         let disk = self.env.disk.clone();
         let toc = self.env.blocking(move || disk.read_toc(copy)).await.ok()?.ok()?;
         let state = self.now().state;
-        if state.standing(toc.segment, toc.version, copy) != Standing::Open || toc.until < state.time {
+        // As long as it lies here and was never referred to, it is as good as a new one, even if its time is over.
+        if state.standing(toc.segment, toc.version, copy) != Standing::Open {
             return None;
         }
         match self.publish(Toc { until: self.commit_window(), ..toc }).await {

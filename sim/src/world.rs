@@ -53,7 +53,7 @@ impl Spec {
         const PACE: u32 = 200;
         let (limits, raft) = (Limits::default(), RaftTimes::default());
         let limits = Limits {
-            handshake: limits.handshake * PACE,
+            handshake: limits.handshake * PACE * 20,
             idle: limits.idle * PACE * 4,
             down_after: limits.down_after * PACE * 20,
             tick: limits.tick * PACE / 20,

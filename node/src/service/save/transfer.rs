@@ -25,8 +25,11 @@ use crate::env::ReadAt;
 use crate::jobs::Meter;
 use crate::raft::rpc;
 
-/// A receipt that runs out so soon, in log time, is renewed before the commit: a save of many hours has old ones.
-const RENEW_BEFORE: Duration = Duration::from_secs(900);
+/// A receipt that runs out so soon, in log time, is renewed: its holder must not take the copy for a stray while the
+/// save goes on, for hours perhaps.
+const RENEW_BEFORE: Duration = Duration::from_secs(1200);
+/// How often that is looked at.
+const RENEW_EVERY: Duration = Duration::from_secs(300);
 
 /// A file of the spool, opened once; its descriptor is held to the end (R13).
 #[derive(Clone)]
@@ -100,9 +103,11 @@ impl Transfer {
                 Verdict::Never => return Err(self.not_reached()),
                 Verdict::Wait => {}
             }
-            match self.news.recv().await {
-                Some(news) => drop(self.take(news)?),
-                None => return Err(self.not_reached()),
+            let env = self.order.core.env.clone();
+            match env.timeout(RENEW_EVERY, self.news.recv()).await {
+                Some(Some(news)) => drop(self.take(news)?),
+                Some(None) => return Err(self.not_reached()),
+                None => drop(self.renew().await?),
             }
         }
         match self.order.table.borrow().as_ref() {
