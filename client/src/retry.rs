@@ -47,12 +47,14 @@ pub(crate) struct Retry {
     pause: Duration,
     mutating: bool,
     maybe: bool,
+    /// What a node answered last. It says more than the silence of an attempt that was cut short.
+    told: Option<Error>,
 }
 
 impl Retry {
     /// Patience for `span` from now on, renewed by [`Retry::progress`].
     pub(crate) fn new(span: Duration, mutating: bool) -> Self {
-        Self { span, deadline: Instant::now() + span, pause: PAUSE_MIN, mutating, maybe: false }
+        Self { span, deadline: Instant::now() + span, pause: PAUSE_MIN, mutating, maybe: false, told: None }
     }
 
     /// How long is left.
@@ -64,6 +66,8 @@ impl Retry {
     pub(crate) fn progress(&mut self) {
         self.deadline = Instant::now() + self.span;
         self.pause = PAUSE_MIN;
+        // What was in the way is over.
+        self.told = None;
     }
 
     /// Waits for the next attempt, or says what the last one came to.
@@ -73,13 +77,17 @@ impl Retry {
             // An answer to the same request id speaks for every earlier attempt; any other error does not.
             return Err(if failure.answered { failure.error } else { self.with_outcome(failure.error) });
         }
+        if failure.answered {
+            self.told = Some(failure.error.clone());
+        }
         sleep(self.pause.min(self.left())).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         if self.left().is_zero() { Err(self.give_up(failure.error)) } else { Ok(()) }
     }
 
-    /// The error once the time is over.
-    pub(crate) fn give_up(&self, last: Error) -> Error {
+    /// The error once the time is over: a node's own reason, if there is one.
+    fn give_up(&self, last: Error) -> Error {
+        let last = self.told.clone().unwrap_or(last);
         let span = humantime::format_duration(self.span);
         let message = format!("{} (gave up after {span})", last.message);
         self.with_outcome(Error { code: Code::Unavailable, message, retryable: true, ..last })
@@ -124,6 +132,23 @@ mod tests {
         assert_eq!(retry.again(Failure::unanswered(Error::unavailable("broken"))).await, Ok(()));
         let answer = Error::new(Code::Conflict, "taken");
         assert_eq!(retry.again(Failure::answered(answer.clone())).await, Err(answer));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_s_own_reason_is_told_though_the_last_attempt_was_cut_short() {
+        for (progress, message) in [(false, "no leader (gave up after 60ms)"), (true, "silent (gave up after 60ms)")]
+        {
+            let mut retry = Retry::new(Duration::from_millis(60), true);
+            let reason = Error::unavailable("no leader").hint("see the health");
+            assert_eq!(retry.again(Failure::answered(reason)).await, Ok(()));
+            if progress {
+                retry.progress();
+                sleep(Duration::from_millis(50)).await;
+            }
+            let error = retry.again(Failure::unanswered(Error::unavailable("silent"))).await.unwrap_err();
+            assert_eq!((error.message.as_str(), error.hint.is_some()), (message, !progress));
+            assert_eq!(error.outcome, Outcome::Unknown, "the last attempt may have been carried out");
+        }
     }
 
     #[tokio::test(start_paused = true)]
