@@ -76,16 +76,17 @@ impl Client {
     pub async fn claim(&self, request: RequestId, name: &Name) -> Result<Claimed, Error> {
         let mut retry = Retry::new(self.timeout(), true);
         loop {
-            match self.claim_once(&retry, request, name).await {
+            match self.claim_once(&mut retry, request, name).await {
                 Ok(claimed) => return Ok(claimed),
                 Err(failure) => retry.again(failure).await?,
             }
         }
     }
 
-    async fn claim_once(&self, retry: &Retry, request: RequestId, name: &Name) -> Result<Claimed, Failure> {
+    async fn claim_once(&self, retry: &mut Retry, request: RequestId, name: &Name) -> Result<Claimed, Failure> {
         let session = self.session(retry.left()).await?;
         let hello = self.greet(&session, retry).await?;
+        retry.at(hello.incarnation);
         let request = request.step(&hello.incarnation.to_string());
         let request = ClaimRequest { request, wait: self.wait_in_all(), name: name.clone() };
         let limit = self.share().min(retry.left());

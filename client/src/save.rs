@@ -142,7 +142,7 @@ impl Client {
         let outcome = loop {
             match job.attempt(self, &mut retry).await {
                 Ok(saved) => break Ok(saved),
-                Err(Stop::Fault(fault)) => break Err(fault),
+                Err(Stop::Fault(fault)) => break Err(retry.fault(fault)),
                 Err(Stop::Failure(failure)) => {
                     if let Err(error) = retry.again(failure).await {
                         break Err(error.into());
@@ -200,6 +200,7 @@ impl Job {
     async fn attempt(&mut self, client: &Client, retry: &mut Retry) -> Result<Saved, Stop> {
         let session = client.session(retry.left()).await?;
         let hello = client.greet(&session, retry).await?;
+        retry.at(hello.incarnation);
         let Some(spool) = spool_of(&hello)? else { return Err(self.stranger(client, &session, &hello)) };
         let first = self.spooled.is_none() && self.given.is_none();
         self.put(spool).await?;

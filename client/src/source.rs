@@ -1,8 +1,8 @@
 //! A file that is to be saved: opened once, refused if it is not a regular one, and watched for changes.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cairn_store::disk::SequentialFile;
@@ -107,20 +107,31 @@ impl SourceFile {
     fn copy_bytes(&self, target: &File, target_path: &Path, report: &mut Report<'_>) -> Result<(), Fault> {
         let write = |error: io::Error| FileFault::new("write to", target_path, &error);
         let mut out = SequentialFile::new(target.try_clone().map_err(write)?, self.size());
-        let mut source = (&self.file).take(self.size());
-        let (mut buffer, mut done) = (vec![0; BUFFER_BYTES], 0);
-        loop {
-            let length = match source.read(&mut buffer) {
+        let mut done = 0;
+        self.read_all(|bytes| {
+            out.append(bytes).map_err(write)?;
+            done += bytes.len() as u64;
+            report(done).map_err(|error| self.failed(&error))
+        })?;
+        out.finish().map_err(write)?;
+        Ok(())
+    }
+
+    /// Hands on the bytes up to the size at the opening, always from the first one: a file may be read twice.
+    fn read_all(&self, mut take: impl FnMut(&[u8]) -> Result<(), FileFault>) -> Result<(), FileFault> {
+        let (mut buffer, mut at) = (vec![0; BUFFER_BYTES], 0);
+        while at < self.size() {
+            let length = match self.file.read_at(&mut buffer, at) {
                 Ok(0) => break,
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.failed(&error).into()),
+                Err(error) => return Err(self.failed(&error)),
             };
-            out.append(buffer.get(..length).unwrap_or_default()).map_err(write)?;
-            done += length as u64;
-            report(done).map_err(|error| self.failed(&error))?;
+            let left = usize::try_from(self.size() - at).unwrap_or(usize::MAX);
+            let bytes = buffer.get(..length.min(left)).unwrap_or_default();
+            take(bytes)?;
+            at += bytes.len() as u64;
         }
-        out.finish().map_err(write)?;
         Ok(())
     }
 

@@ -107,6 +107,22 @@ async fn a_broken_save_has_an_unknown_outcome() {
 }
 
 #[tokio::test]
+async fn the_refusal_of_another_node_does_not_say_that_nothing_happened() {
+    let refused = Error::new(Code::Conflict, "n1 owns it");
+    for (sent, outcome) in [(true, Outcome::Unknown), (false, Outcome::None)] {
+        // The first one breaks at the save, or before it at the hello.
+        let break_after = Some(usize::from(sent));
+        let first = Fake::start(Script { break_after, ..Script::default() }).await;
+        let second = Fake::start(Script { saves: vec![Err(refused.clone())], ..Script::default() }).await;
+        let path = first.dir().join("state");
+        fs::write(&path, "state").unwrap();
+        let save = SaveOptions::new(name(), file(&path, false));
+        let fault = client(&[&first, &second]).save(save).await.unwrap_err();
+        assert_eq!((code(&fault), fault.outcome()), (Some(Code::Conflict), outcome), "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn a_node_elsewhere_cannot_save() {
     let node = Fake::start(Script { elsewhere: true, ..Script::default() }).await;
     let path = node.dir().join("state");
