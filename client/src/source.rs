@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use cairn_store::digest::Digest;
 use cairn_store::disk::SequentialFile;
 use rustix::fs::{OFlags, ioctl_ficlone};
 
@@ -94,12 +95,23 @@ impl SourceFile {
             self.copy_bytes(target, target_path, report)?;
         }
         let length = target.metadata().map_err(|error| FileFault::new("write to", target_path, &error))?.len();
-        let changed = length != self.size() || !self.unchanged().map_err(|error| self.failed(&error))?;
-        if changed {
-            let message = format!("{} changed while it was read", self.path.display());
-            return Err(FileFault::other(message).hint("save it when nothing writes to it").into());
+        if length == self.size() && self.unchanged().map_err(|error| self.failed(&error))? {
+            return Ok(());
         }
-        Ok(())
+        Err(self.changed().into())
+    }
+
+    /// BLAKE3 of the bytes. Fails if the file changed since it was opened.
+    pub(crate) fn digest(&self) -> Result<Digest, FileFault> {
+        let mut hasher = blake3::Hasher::new();
+        self.read_all(|bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        if self.unchanged().map_err(|error| self.failed(&error))? {
+            return Ok(Digest(hasher.finalize().into()));
+        }
+        Err(self.changed())
     }
 
     /// Copies through a buffer, as far as the size at the opening: a file that grows without end must not fill the
@@ -133,6 +145,11 @@ impl SourceFile {
             at += bytes.len() as u64;
         }
         Ok(())
+    }
+
+    fn changed(&self) -> FileFault {
+        let message = format!("{} changed while it was read", self.path.display());
+        FileFault::other(message).hint("save it when nothing writes to it")
     }
 
     fn failed(&self, error: &io::Error) -> FileFault {

@@ -146,14 +146,15 @@ impl<T: Clone + Send + Sync + 'static> Jobs<T> {
         let (work, jobs) = (begin(meter.clone()), self.clone());
         env.spawn(async move {
             let ended = work.await;
-            let retry = ended.as_ref().is_err_and(|e| e.retryable);
+            // A file that could not be used may be there the next time.
+            let retry = ended.as_ref().is_err_and(|e| e.retryable || e.code == Code::Invalid);
             tell.send_replace(Some(ended));
             jobs.end(id, retry);
         });
         Ok((meter, result))
     }
 
-    /// Keeps the result for a while; a failure that may pass is forgotten, so that the same request can try again.
+    /// Keeps the result for a while; what may go better is forgotten, so that the same request can try again.
     fn end(&self, id: RequestId, retry: bool) {
         let mut known = self.lock();
         if retry {
@@ -235,9 +236,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (env, jobs, begun) =
             (env(folder.path()), Arc::new(Jobs::<u32>::default()), Arc::new(AtomicUsize::new(0)));
-        for (number, error, runs) in
-            [(1, Error::unavailable("busy"), 2), (2, Error::new(Code::Durability, "too few"), 1)]
-        {
+        for (number, error, runs) in [
+            (1, Error::unavailable("busy"), 2),
+            (2, Error::new(Code::Durability, "too few"), 1),
+            (3, Error::new(Code::Invalid, "no file"), 2),
+        ] {
             begun.store(0, Ordering::Relaxed);
             for _ in 0..2 {
                 let (error, begun) = (error.clone(), begun.clone());

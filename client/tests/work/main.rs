@@ -95,6 +95,48 @@ async fn a_save_goes_on_through_the_next_node_with_the_same_request_id() {
     assert!(!path.exists());
 }
 
+/// A save under an id that the user chose.
+fn repeated(path: &std::path::Path, take: bool) -> SaveOptions {
+    SaveOptions { repeats: true, ..SaveOptions::new(name(), file(path, take)) }
+}
+
+#[tokio::test]
+async fn a_save_that_took_its_file_gives_the_same_result_again() {
+    let done = || Ok(Progress::Done(saved()));
+    let node = Fake::start(Script { saves: vec![done(), done()], ..Script::default() }).await;
+    let path = node.dir().join("state");
+    fs::write(&path, "state").unwrap();
+    for _ in 0..2 {
+        assert_eq!(client(&[&node]).save(repeated(&path, true)).await, Ok(saved()));
+        assert!(!path.exists());
+    }
+    // A node that knows nothing of it can only say that it got no file.
+    let nothing = || Err(Error::new(Code::Invalid, "the file \"\" of the spool cannot be used"));
+    let node = Fake::start(Script { saves: vec![nothing()], ..Script::default() }).await;
+    let fault = client(&[&node]).save(repeated(&path, true)).await.unwrap_err();
+    assert_eq!((fault.code().as_str(), fault.exit(), fault.outcome()), ("io", 1, Outcome::None), "{fault}");
+    assert!(fault.to_string().contains(path.to_str().unwrap()), "{fault}");
+    // What else it says stands, and without an id of the user's no node is asked.
+    let node = Fake::start(Script { saves: vec![Err(Error::new(Code::Conflict, "n9"))], ..Script::default() }).await;
+    assert_eq!(code(&client(&[&node]).save(repeated(&path, true)).await.unwrap_err()), Some(Code::Conflict));
+    let fault = client(&[&node]).save(SaveOptions::new(name(), file(&path, true))).await.unwrap_err();
+    assert_eq!((fault.code().as_str(), node.saves().len()), ("io", 1));
+}
+
+#[tokio::test]
+async fn an_id_that_was_used_for_other_bytes_is_a_conflict() {
+    for (bytes, take) in [("other", true), ("other", false), ("longer than it", true), ("", false)] {
+        let node = Fake::start(Script { saves: vec![Ok(Progress::Done(saved()))], ..Script::default() }).await;
+        let path = node.dir().join("state");
+        fs::write(&path, bytes).unwrap();
+        let fault = client(&[&node]).save(repeated(&path, take)).await.unwrap_err();
+        assert_eq!((code(&fault), fault.outcome()), (Some(Code::Conflict), Outcome::None), "{fault}");
+        assert!(fault.hint().unwrap().contains("--request-id"));
+        assert_eq!(fs::read(&path).unwrap(), bytes.as_bytes(), "it is where it was");
+        assert_eq!(node.spooled(), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_broken_save_has_an_unknown_outcome() {
     let node = Fake::start(Script { saves: vec![], break_after: Some(1), ..Script::default() }).await;
