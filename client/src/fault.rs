@@ -50,6 +50,11 @@ impl FileFault {
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
+
+    /// In one line.
+    pub(crate) fn with_hint(&self) -> String {
+        self.hint.as_ref().map_or_else(|| self.message.clone(), |hint| format!("{}; {hint}", self.message))
+    }
 }
 
 /// An IO error in words, without the operating system's number.

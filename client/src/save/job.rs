@@ -25,7 +25,8 @@ pub(super) struct Job {
     missing: Option<Fault>,
     repeats: bool,
     take: bool,
-    spooled: Option<Spooled>,
+    /// In each spool where it was put. All stay until the save is over: the node that was asked first may be at work.
+    spooled: Vec<Spooled>,
     /// An application's own spool file: it stays until the save is over, whichever node is asked.
     given: Option<Spooled>,
     /// Endpoints on other machines.
@@ -67,7 +68,7 @@ impl Job {
             missing,
             repeats: options.repeats,
             take,
-            spooled: None,
+            spooled: Vec::new(),
             given,
             strangers: BTreeSet::new(),
             observer: options.observer,
@@ -79,13 +80,12 @@ impl Job {
         let hello = client.greet(&session, retry).await?;
         retry.at(hello.incarnation);
         let Some(spool) = spool_of(&hello)? else { return Err(self.stranger(client, &session, &hello)) };
-        let first = self.spooled.is_none() && self.given.is_none();
-        self.put(spool).await?;
-        if first {
+        if self.put(spool).await? {
             // Copying a large file takes its time, and was progress.
             retry.progress();
         }
         self.request.wait = client.wait_in_all();
+        self.spooled.iter_mut().for_each(Spooled::hand_over);
         let observe = |done, total| self.observe(Step { phase: Phase::Sending, done, total });
         follow(client, &session, retry, observe, |rpc, context| {
             let request = self.request.clone();
@@ -107,21 +107,16 @@ impl Job {
         Failure::unreached(Error::unavailable(message).hint(hint)).into()
     }
 
-    /// Sees to it that the bytes are in the spool of this very node.
-    async fn put(&mut self, spool: Spool) -> Result<(), Fault> {
+    /// Sees to it that the bytes are in the spool of this very node; whether they had to be put there.
+    async fn put(&mut self, spool: Spool) -> Result<bool, Fault> {
         if self.missing.is_some() {
             // Without a file a node can only answer what it knows.
-            return Ok(());
+            return Ok(false);
         }
-        let here = |spooled: &Option<Spooled>| {
-            spooled.as_ref().filter(|s| s.incarnation() == spool.incarnation()).map(|s| s.name().to_owned())
-        };
-        if let Some(name) = here(&self.spooled).or_else(|| here(&self.given)) {
-            self.request.file = name;
-            return Ok(());
-        }
-        if let Some(elsewhere) = self.spooled.take() {
-            elsewhere.give_back()?;
+        let mut known = self.spooled.iter().chain(&self.given);
+        if let Some(here) = known.find(|spooled| spooled.incarnation() == spool.incarnation()) {
+            self.request.file = here.name().to_owned();
+            return Ok(false);
         }
         let file = match (&self.file, &self.given) {
             (Some(file), _) => Arc::clone(file),
@@ -130,7 +125,8 @@ impl Job {
                 Arc::new(blocking(move || SourceFile::open(&path)).await??)
             }
         };
-        let (take, observer) = (self.take, self.observer.clone());
+        // What was moved into another spool stays there, and is copied from there.
+        let (take, observer) = (self.take && self.spooled.is_empty(), self.observer.clone());
         let stopped = StopOnDrop::default();
         let stop = Arc::clone(&stopped.0);
         let spooled = blocking(move || {
@@ -146,8 +142,8 @@ impl Job {
         })
         .await??;
         self.request.file = spooled.name().into();
-        self.spooled = Some(spooled);
-        Ok(())
+        self.spooled.push(spooled);
+        Ok(true)
     }
 
     fn observe(&self, step: Step) {
@@ -158,7 +154,7 @@ impl Job {
 
     /// Sees to it that the result is that of these bytes: an earlier save may have had the request id.
     pub(super) async fn compare(&self, saved: &Saved) -> Result<(), Fault> {
-        let Some(spooled) = self.spooled.as_ref().or(self.given.as_ref()).filter(|_| self.repeats) else {
+        let Some(spooled) = self.spooled.first().or(self.given.as_ref()).filter(|_| self.repeats) else {
             return Ok(());
         };
         // A file that was taken may be readable only where it is open already.
@@ -182,11 +178,9 @@ impl Job {
 
     /// Saved: a file that was taken is gone.
     pub(super) fn finish(&mut self) {
-        if let Some(spooled) = self.spooled.take() {
-            spooled.keep();
-        }
+        self.spooled.drain(..).for_each(Spooled::keep);
         if let (true, Some(file)) = (self.take, &self.file) {
-            // It could only be copied (another file system). If it changed since, it is not what was saved.
+            // It could only be copied (another file system, or another name). If it changed since, it is not what was saved.
             if file.is_at(file.path())
                 && let Err(error) = std::fs::remove_file(file.path())
             {
@@ -202,15 +196,18 @@ impl Job {
             (Some(missing), Fault::Request(error)) if error.code == Code::Invalid => missing,
             (_, fault) => fault,
         };
-        match self.spooled.take().map(Spooled::give_back) {
-            Some(Err(stuck)) => {
-                let hint = format!("{stuck}; {}", stuck.hint.as_deref().unwrap_or_default());
-                match fault {
-                    Fault::Request(error) => error.hint(hint).into(),
-                    Fault::File(fault) => fault.hint(hint).into(),
-                }
-            }
-            _ => fault,
+        let outcome = fault.outcome();
+        // Here and now, however long it takes: nobody must end it half-way.
+        let stuck: Vec<String> = self
+            .spooled
+            .drain(..)
+            .filter_map(|spooled| spooled.give_back(outcome).err())
+            .map(|stuck| stuck.with_hint())
+            .collect();
+        match (stuck.is_empty(), fault) {
+            (true, fault) => fault,
+            (false, Fault::Request(error)) => error.hint(stuck.join("; ")).into(),
+            (false, Fault::File(fault)) => fault.hint(stuck.join("; ")).into(),
         }
     }
 }

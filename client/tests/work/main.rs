@@ -6,6 +6,7 @@ mod fake;
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -142,10 +143,25 @@ async fn a_broken_save_has_an_unknown_outcome() {
     let node = Fake::start(Script { saves: vec![], break_after: Some(1), ..Script::default() }).await;
     let path = node.dir().join("state");
     fs::write(&path, "state").unwrap();
+    let kept = fs::File::open(&path).unwrap();
     let client = Client::new(vec![node.endpoint()], Duration::from_millis(400));
     let fault = client.save(SaveOptions::new(name(), file(&path, true))).await.unwrap_err();
     assert_eq!((code(&fault), fault.outcome()), (Some(Code::Unavailable), Outcome::Unknown), "{fault}");
-    assert!(path.exists());
+    assert_eq!(fs::read(&path).unwrap(), b"state");
+    assert_eq!(node.spooled(), 0);
+    assert_ne!(path.metadata().unwrap().ino(), kept.metadata().unwrap().ino(), "the file itself may be a copy now");
+}
+
+#[tokio::test]
+async fn a_file_with_another_name_is_copied_and_its_given_name_removed() {
+    let node = Fake::start(Script { saves: vec![Ok(Progress::Done(saved()))], ..Script::default() }).await;
+    let (path, other) = (node.dir().join("state"), node.dir().join("other"));
+    fs::write(&path, "state").unwrap();
+    fs::hard_link(&path, &other).unwrap();
+    client(&[&node]).save(SaveOptions::new(name(), file(&path, true))).await.unwrap();
+    assert!(!path.exists());
+    assert_eq!((fs::read(&other).unwrap(), other.metadata().unwrap().nlink()), (b"state".to_vec(), 1));
+    assert_eq!(node.spooled(), 0);
 }
 
 #[tokio::test]
