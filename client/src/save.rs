@@ -186,9 +186,9 @@ where
         let asked = Instant::now();
         match client.ask(session, ANSWER_MAX.min(retry.left()), &ask).await? {
             Progress::Done(result) => return Ok(result),
-            Progress::Running { done, total } => {
+            Progress::Running { done, total, steps } => {
                 observe(done, total);
-                if before.replace(done).is_some_and(|before| done > before) {
+                if before.replace(steps).is_some_and(|before| steps > before) {
                     retry.progress();
                 }
             }

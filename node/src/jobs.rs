@@ -57,9 +57,9 @@ impl Meter {
         self.total.store(total, Ordering::Relaxed);
     }
 
-    /// What grows while anything moves.
-    fn shown(&self) -> u64 {
-        self.done().saturating_add(self.ticks.load(Ordering::Relaxed))
+    fn shown<T>(&self) -> Progress<T> {
+        let (done, ticks) = (self.done(), self.ticks.load(Ordering::Relaxed));
+        Progress::Running { done, total: self.total.load(Ordering::Relaxed), steps: done.saturating_add(ticks) }
     }
 
     /// Bytes that went through.
@@ -108,7 +108,7 @@ impl<T: Clone + Send + Sync + 'static> Jobs<T> {
         let (meter, mut result) = self.join_or_begin(env, id, fingerprint, begin)?;
         let waited = env.timeout(POLL, result.wait_for(Option::is_some)).await;
         match waited {
-            None => Ok(Progress::Running { done: meter.shown(), total: meter.total.load(Ordering::Relaxed) }),
+            None => Ok(meter.shown()),
             Some(Ok(ended)) => match ended.clone() {
                 Some(result) => result.map(Progress::Done),
                 None => Err(Error::unavailable("the work has no result").unknown()),
@@ -214,6 +214,7 @@ mod tests {
                 begun.fetch_add(1, Ordering::Relaxed);
                 meter.expect(10);
                 meter.add(4);
+                meter.tick(2);
                 if let Some(gate) = gate {
                     gate.await.unwrap();
                 }
@@ -221,7 +222,7 @@ mod tests {
             }
         };
         let running = jobs.run(&env, id(1), "save".into(), &mut begin).await;
-        assert_eq!(running, Ok(Progress::Running { done: 4, total: 10 }));
+        assert_eq!(running, Ok(Progress::Running { done: 4, total: 10, steps: 6 }));
         let other = jobs.run(&env, id(1), "another".into(), &mut begin).await;
         assert_eq!(other.map_err(|e| e.code), Err(Code::Conflict));
         go.send(()).unwrap();

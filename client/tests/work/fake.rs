@@ -278,7 +278,7 @@ impl Cairn for Fake {
             Some(answer) => answer,
             None => {
                 tokio::time::sleep(POLL).await;
-                Ok(Progress::Running { done: 0, total: 0 })
+                Ok(Progress::Running { done: 0, total: 0, steps: 0 })
             }
         }
     }

@@ -37,7 +37,7 @@ fn code(fault: &Fault) -> Option<Code> {
 
 #[tokio::test]
 async fn a_save_is_polled_with_one_request_id_and_leaves_the_spool_empty() {
-    let running = |done| Ok(Progress::Running { done, total: 10 });
+    let running = |done| Ok(Progress::Running { done, total: 10, steps: done });
     let node =
         Fake::start(Script { saves: vec![running(0), running(5), Ok(Progress::Done(saved()))], ..Script::default() })
             .await;
@@ -84,7 +84,7 @@ async fn a_taken_file_is_gone_once_it_is_saved() {
 
 #[tokio::test]
 async fn a_save_goes_on_through_the_next_node_with_the_same_request_id() {
-    let running = Ok(Progress::Running { done: 1, total: 2 });
+    let running = Ok(Progress::Running { done: 1, total: 2, steps: 1 });
     let first = Fake::start(Script { saves: vec![running], break_after: Some(2), ..Script::default() }).await;
     let second = Fake::start(Script { saves: vec![Ok(Progress::Done(saved()))], ..Script::default() }).await;
     let path = first.dir().join("state");
@@ -208,7 +208,7 @@ async fn a_save_that_makes_no_progress_ends() {
     };
     let scripts = [
         (stuck(|| Err(Error::unavailable("no leader"))), Outcome::None),
-        (stuck(|| Ok(Progress::Running { done: 7, total: 9 })), Outcome::Unknown),
+        (stuck(|| Ok(Progress::Running { done: 7, total: 9, steps: 7 })), Outcome::Unknown),
     ];
     for (script, outcome) in scripts {
         let node = Fake::start(script).await;
@@ -219,6 +219,17 @@ async fn a_save_that_makes_no_progress_ends() {
         let fault = tokio::time::timeout(TIMEOUT, save).await.unwrap().unwrap_err();
         assert_eq!((code(&fault), fault.outcome()), (Some(Code::Unavailable), outcome), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn work_without_bytes_is_progress_too() {
+    let running = |steps| Ok(Progress::Running { done: 9, total: 9, steps });
+    let saves = (0..60).map(running).chain([Ok(Progress::Done(saved()))]).collect();
+    let node = Fake::start(Script { saves, ..Script::default() }).await;
+    let path = node.dir().join("state");
+    fs::write(&path, "state").unwrap();
+    let client = Client::new(vec![node.endpoint()], Duration::from_millis(500));
+    assert_eq!(client.save(SaveOptions::new(name(), file(&path, false))).await, Ok(saved()));
 }
 
 #[tokio::test]
@@ -275,7 +286,7 @@ async fn what_is_no_node_is_told_at_once() {
 /// A node with a copy of `bytes()`; `local` says whether its local storage is recognised.
 async fn holder(local: bool) -> Fake {
     let node = Fake::start(Script { elsewhere: !local, copy: bytes(), ..Script::default() }).await;
-    node.load_gives(vec![Ok(Progress::Running { done: 0, total: 0 }), Ok(Progress::Done(loaded(&node)))]);
+    node.load_gives(vec![Ok(Progress::Running { done: 0, total: 0, steps: 0 }), Ok(Progress::Done(loaded(&node)))]);
     node
 }
 
