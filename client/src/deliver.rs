@@ -62,8 +62,14 @@ impl Output {
             ));
         }
         let folder = folder_of(path);
-        if !fs::metadata(folder).map_err(|error| FileFault::new("write to", folder, &error))?.is_dir() {
-            return Err(FileFault::other(format!("{} is not a folder", folder.display())).into());
+        let hint = "make the folder first, or choose another path";
+        match fs::metadata(folder) {
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => return Err(FileFault::other(format!("{} is not a folder", folder.display())).hint(hint).into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(FileFault::new("write to", folder, &error).hint(hint).into());
+            }
+            Err(error) => return Err(FileFault::new("write to", folder, &error).into()),
         }
         match fs::symlink_metadata(path) {
             Ok(_) if !force => Err(taken(path)),

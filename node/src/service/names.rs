@@ -8,7 +8,7 @@ use cairn_store::node::Role;
 use cairn_store::segment::Version;
 
 use super::Service;
-use super::answer::{no_such_name, unexpected};
+use super::answer::{no_such_name, no_such_node, unexpected};
 use super::save::until;
 
 impl Service {
@@ -75,11 +75,7 @@ impl Service {
     ) -> Result<(), Error> {
         let deadline = self.deadline(wait);
         let state = self.core.read(deadline).await?.state;
-        let Some(member) = state.node_named(&node) else {
-            return Err(
-                Error::new(Code::NotFound, format!("no node has the name {node}")).hint("see `cairn node ls`")
-            );
-        };
+        let member = state.node_named(&node).ok_or_else(|| no_such_node(&node))?;
         let command = Command::Drain { node: member.id, draining };
         let reply = self.core.propose(command, deadline).await?;
         reply.map(drop).map_err(|rejection| Error::new(Code::Conflict, rejection.to_string()))
