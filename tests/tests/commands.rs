@@ -245,6 +245,7 @@ fn what_contradicts_the_state_is_a_conflict() {
         ("n1", &["save", "codes/conflict-new", path, "--if-version", "1"]),
         ("n1", &["release", "codes/conflict", "--epoch", "9"]),
         ("n1", &["rm", "codes/conflict", "--version", "1", "--yes"]),
+        ("n2", &["rm", "codes/conflict", "--version", "1", "--dry-run"]),
         ("s1", &["save", "codes/conflict-new", path]),
         ("s1", &["load", "codes/conflict"]),
         ("n1", &["load", "codes/conflict", "--on", "s1"]),
@@ -334,6 +335,9 @@ fn nothing_is_removed_without_being_asked_or_in_a_dry_run() {
     assert_eq!((&dry["removed"], &dry["version"]), (&false.into(), &Value::Null));
     let dry = success(cluster.cairn("n1", ["rm", "rm/kept", "--version", "1", "--dry-run", "--yes"]));
     assert_eq!((&dry["removed"], &dry["version"]), (&false.into(), &1.into()));
+    // What would be refused is refused in a dry run, in the same words.
+    let head = |how| failure(cluster.cairn("n1", ["rm", "rm/kept", "--version", "2", how]), 4, "conflict");
+    assert_eq!(head("--dry-run"), head("--yes"));
     let versions = |cluster: &Cluster| {
         let shown = cluster.show("n1", "rm/kept");
         shown["versions"].as_array().unwrap().iter().map(|v| v["version"].as_u64().unwrap()).collect::<Vec<_>>()

@@ -63,6 +63,10 @@ impl Service {
             };
         };
         let scope = request.version.map_or(Scope::Segment, Scope::Version);
+        if request.dry_run {
+            let foretold = state.can_unregister(segment.id, scope);
+            return core.answer(name, foretold.map(|()| Outcome::Done)).map(drop);
+        }
         let command = Command::Unregister { request: step, segment: segment.id, scope };
         core.answer(name, core.propose(command, deadline).await?).map(drop)
     }
