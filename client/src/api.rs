@@ -72,11 +72,12 @@ pub trait Cairn {
 pub enum Progress<T> {
     /// Ask again with the same request.
     Running {
-        /// Bytes that went through so far, to all targets together, and a little for each step of other work
-        /// (an fsync, a verification): it grows while anything moves.
+        /// Bytes that went through so far, to all targets together.
         done: u64,
         /// Bytes in all; 0 while unknown.
         total: u64,
+        /// Grows while anything moves: bytes, or other work such as an fsync or a verification.
+        steps: u64,
     },
     /// The result.
     Done(T),

@@ -10,6 +10,7 @@ use crate::api::{
     ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
 };
 use crate::dial::{Client, Session};
+use crate::request;
 use crate::retry::{Failure, Retry};
 use crate::save::ANSWER_MAX;
 
@@ -61,8 +62,18 @@ impl Client {
 
     /// Takes a segment, or one version, away.
     pub async fn remove(&self, request: RequestId, name: &Name, version: Option<Version>) -> Result<(), Error> {
-        let request = RemoveRequest { request, wait: self.wait_in_all(), name: name.clone(), version };
-        self.call(true, |client, context| {
+        let wait = self.wait_in_all();
+        self.removal(RemoveRequest { request, wait, name: name.clone(), version, dry_run: false }).await
+    }
+
+    /// Whether [`Client::remove`] would be refused now. Takes nothing away.
+    pub async fn check_remove(&self, name: &Name, version: Option<Version>) -> Result<(), Error> {
+        let (request, wait) = (request::new_id(), self.wait());
+        self.removal(RemoveRequest { request, wait, name: name.clone(), version, dry_run: true }).await
+    }
+
+    async fn removal(&self, request: RemoveRequest) -> Result<(), Error> {
+        self.call(!request.dry_run, |client, context| {
             let request = request.clone();
             async move { client.remove(context, request).await }
         })
@@ -76,16 +87,17 @@ impl Client {
     pub async fn claim(&self, request: RequestId, name: &Name) -> Result<Claimed, Error> {
         let mut retry = Retry::new(self.timeout(), true);
         loop {
-            match self.claim_once(&retry, request, name).await {
+            match self.claim_once(&mut retry, request, name).await {
                 Ok(claimed) => return Ok(claimed),
                 Err(failure) => retry.again(failure).await?,
             }
         }
     }
 
-    async fn claim_once(&self, retry: &Retry, request: RequestId, name: &Name) -> Result<Claimed, Failure> {
+    async fn claim_once(&self, retry: &mut Retry, request: RequestId, name: &Name) -> Result<Claimed, Failure> {
         let session = self.session(retry.left()).await?;
         let hello = self.greet(&session, retry).await?;
+        retry.at(hello.incarnation);
         let request = request.step(&hello.incarnation.to_string());
         let request = ClaimRequest { request, wait: self.wait_in_all(), name: name.clone() };
         let limit = self.share().min(retry.left());

@@ -2,7 +2,7 @@
 //!
 //! A file is written beside its final place, verified, fsynced, and renamed: it appears whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +14,16 @@ use cairn_store::name::Name;
 use cairn_store::segment::Version;
 use rustix::fs::ioctl_ficlone;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use crate::api::{Error, Loaded};
 use crate::dial::Client;
 use crate::fault::{Fault, FileFault};
 use crate::fetch::{Fetch, FetchError, Range, Wanted};
 use crate::load::corrupt;
+use crate::part::{Part, folder_of, taken};
 use crate::retry::{Failure, Retry};
 use crate::save::{Observer, Phase, Step, StopOnDrop, blocking};
-use crate::spool::{Spool, rename_new};
+use crate::spool::Spool;
 
 /// The most blocks that wait between the network and the disk.
 const BLOCKS_WAITING_MAX: usize = 4;
@@ -62,8 +62,14 @@ impl Output {
             ));
         }
         let folder = folder_of(path);
-        if !fs::metadata(folder).map_err(|error| FileFault::new("write to", folder, &error))?.is_dir() {
-            return Err(FileFault::other(format!("{} is not a folder", folder.display())).into());
+        let hint = "make the folder first, or choose another path";
+        match fs::metadata(folder) {
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => return Err(FileFault::other(format!("{} is not a folder", folder.display())).hint(hint).into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(FileFault::new("write to", folder, &error).hint(hint).into());
+            }
+            Err(error) => return Err(FileFault::new("write to", folder, &error).into()),
         }
         match fs::symlink_metadata(path) {
             Ok(_) if !force => Err(taken(path)),
@@ -74,14 +80,6 @@ impl Output {
             _ => Ok(()),
         }
     }
-}
-
-fn taken(path: &Path) -> Fault {
-    Fault::invalid(format!("{} exists already", path.display()), "choose another path, or replace it with --force")
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Why nothing was delivered.
@@ -202,10 +200,10 @@ impl Delivery {
         let cloned = !self.ranged && self.wanted.size > 0 && ioctl_ficlone(part.file()?, &source).is_ok();
         if cloned {
             // What was written is what counts: it is read again.
-            let file = File::open(&part.path).map_err(|error| part.failed(&error))?;
-            return self.copy(&file, &mut io::sink(), &part.path, stop, self.observer.as_ref());
+            let file = File::open(part.path()).map_err(|error| part.failed(&error))?;
+            return self.copy(&file, &mut io::sink(), part.path(), stop, self.observer.as_ref());
         }
-        self.copy(&source, &mut part.file()?, &part.path, stop, self.observer.as_ref())
+        self.copy(&source, &mut part.file()?, part.path(), stop, self.observer.as_ref())
     }
 
     /// Reads all from the start, writes what is in the range, and compares the digest of all.
@@ -323,7 +321,7 @@ fn write(output: Output, mut blocks: mpsc::Receiver<Vec<u8>>) -> Result<(), Faul
     match output {
         Output::File { path, force, .. } => {
             let part = Part::create(&path)?;
-            if drain(&mut part.file()?, &part.path)? {
+            if drain(&mut part.file()?, part.path())? {
                 part.sync()?;
                 part.publish(force)?;
             }
@@ -352,77 +350,6 @@ impl Drop for Leftover<'_> {
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!("{}", FileFault::new("remove", self.0, &error));
-        }
-    }
-}
-
-/// A file beside its final place. Dropped before it is published, it is removed.
-struct Part {
-    file: Option<File>,
-    path: PathBuf,
-    target: PathBuf,
-}
-
-impl Part {
-    fn create(target: &Path) -> Result<Self, FileFault> {
-        let path = Self::beside(target);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        let file = file.map_err(|error| FileFault::new("write to", target, &error))?;
-        Ok(Self { file: Some(file), path, target: target.into() })
-    }
-
-    fn link(source: &Path, target: &Path) -> Result<Self, FileFault> {
-        let path = Self::beside(target);
-        fs::hard_link(source, &path).map_err(|error| {
-            let hint = "a link needs the same file system and access to the node's files; leave --link out to copy";
-            FileFault::new("link to", source, &error).hint(hint)
-        })?;
-        Ok(Self { file: None, path, target: target.into() })
-    }
-
-    fn beside(target: &Path) -> PathBuf {
-        folder_of(target).join(format!(".cairn-{}.part", Uuid::now_v7().simple()))
-    }
-
-    fn file(&self) -> Result<&File, FileFault> {
-        self.file.as_ref().ok_or_else(|| FileFault::other("a link is not written"))
-    }
-
-    fn failed(&self, error: &io::Error) -> FileFault {
-        FileFault::new("write to", &self.target, error)
-    }
-
-    fn sync(&self) -> Result<(), FileFault> {
-        self.file()?.sync_all().map_err(|error| self.failed(&error))
-    }
-
-    fn publish(mut self, force: bool) -> Result<(), Fault> {
-        let renamed = if force { fs::rename(&self.path, &self.target) } else { rename_new(&self.path, &self.target) };
-        match renamed {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(taken(&self.target)),
-            renamed => renamed.map_err(|error| self.failed(&error))?,
-        }
-        if self.file.is_none() {
-            // Renaming one link of a file over another of the same file leaves both.
-            let _ = fs::remove_file(&self.path);
-        }
-        self.path = PathBuf::new();
-        let folder = folder_of(&self.target);
-        match File::open(folder).and_then(|folder| folder.sync_all()) {
-            // Some file systems cannot sync a folder; the file itself is durable.
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
-                Err(FileFault::new("sync", folder, &error).into())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            // Best effort: the error that led here says more.
-            let _ = fs::remove_file(&self.path);
         }
     }
 }

@@ -33,9 +33,14 @@ impl FileFault {
     /// `doing` ("read", "write to") went wrong at `path`.
     pub fn new(doing: &str, path: &Path, error: &io::Error) -> Self {
         let hint = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room, then try again".into()),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room, then try again"),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Some("check the path"),
+            io::ErrorKind::PermissionDenied => {
+                Some("this user has no access to it: check its permissions, and those of its folder")
+            }
             _ => None,
         };
+        let hint = hint.map(str::to_owned);
         let message = format!("cannot {doing} {}: {}", path.display(), Cause(error));
         Self { message, hint, outcome: Outcome::None }
     }
@@ -49,6 +54,11 @@ impl FileFault {
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// In one line.
+    pub(crate) fn with_hint(&self) -> String {
+        self.hint.as_ref().map_or_else(|| self.message.clone(), |hint| format!("{}; {hint}", self.message))
     }
 }
 
@@ -143,5 +153,6 @@ mod tests {
         let fault = Fault::from(FileFault::new("read", Path::new("/no/such"), &error));
         assert_eq!(fault.to_string(), "cannot read /no/such: No such file or directory");
         assert_eq!((fault.code().as_str(), fault.exit(), fault.retryable()), ("io", 1, false));
+        assert_eq!(fault.hint(), Some("check the path"));
     }
 }

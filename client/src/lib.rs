@@ -9,6 +9,7 @@
 //! - [`spool`], [`source`]: a node's local storage, seen from an application on the same machine, and the files that
 //!   are put into it;
 //! - [`save`], [`load`], [`fetch`], [`deliver`]: the main job;
+//! - `part`: a file that appears whole or not at all;
 //! - [`fault`]: why it failed: a node said no, or a file of this machine did.
 //!
 //! An application writes into the spool of its own node, then asks that node to save the file: the call names it,
@@ -22,6 +23,7 @@ pub mod dial;
 pub mod fault;
 pub mod fetch;
 pub mod load;
+mod part;
 pub mod request;
 pub mod retry;
 pub mod save;

@@ -108,7 +108,7 @@ impl Client {
         loop {
             match self.bring_once(request, observer, &mut retry).await {
                 Ok(loaded) => return Ok(loaded),
-                Err(Stop::Fault(fault)) => return Err(fault),
+                Err(Stop::Fault(fault)) => return Err(retry.fault(fault)),
                 Err(Stop::Failure(failure)) => retry.again(failure).await?,
             }
         }
@@ -125,6 +125,7 @@ impl Client {
         if request.on.is_none() {
             // "Here" is another place on every node, so each is asked under an id of its own.
             let hello = self.greet(&session, retry).await?;
+            retry.at(hello.incarnation);
             request.request = request.request.step(&hello.incarnation.to_string());
         }
         let observe = |done, total| {

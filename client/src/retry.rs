@@ -1,10 +1,13 @@
 //! Until when, and after which pause, the same request is sent again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use cairn_store::id::Incarnation;
 use tokio::time::{Instant, sleep};
 
 use crate::api::{Code, Error, Outcome};
+use crate::fault::Fault;
 
 /// The pause before the first retry.
 pub const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -46,13 +49,24 @@ pub(crate) struct Retry {
     deadline: Instant,
     pause: Duration,
     mutating: bool,
-    maybe: bool,
+    /// The node of this attempt, if the request means something else on every node.
+    node: Option<Incarnation>,
+    /// Where an attempt may have been carried out.
+    maybe: BTreeSet<Option<Incarnation>>,
+    /// What a node answered last. It says more than the silence of an attempt that was cut short.
+    told: Option<Error>,
 }
 
 impl Retry {
     /// Patience for `span` from now on, renewed by [`Retry::progress`].
     pub(crate) fn new(span: Duration, mutating: bool) -> Self {
-        Self { span, deadline: Instant::now() + span, pause: PAUSE_MIN, mutating, maybe: false }
+        let deadline = Instant::now() + span;
+        Self { span, deadline, pause: PAUSE_MIN, mutating, node: None, maybe: BTreeSet::new(), told: None }
+    }
+
+    /// From now on this very node is asked, for something that it alone would do.
+    pub(crate) fn at(&mut self, node: Incarnation) {
+        self.node = Some(node);
     }
 
     /// How long is left.
@@ -64,29 +78,43 @@ impl Retry {
     pub(crate) fn progress(&mut self) {
         self.deadline = Instant::now() + self.span;
         self.pause = PAUSE_MIN;
+        // What was in the way is over.
+        self.told = None;
     }
 
     /// Waits for the next attempt, or says what the last one came to.
     pub(crate) async fn again(&mut self, failure: Failure) -> Result<(), Error> {
-        self.maybe |= self.mutating && failure.sent;
+        if self.mutating && failure.sent {
+            self.maybe.insert(self.node);
+        }
         if !failure.error.retryable {
-            // An answer to the same request id speaks for every earlier attempt; any other error does not.
-            return Err(if failure.answered { failure.error } else { self.with_outcome(failure.error) });
+            // An answer to the same request id speaks for every earlier attempt there; any other error does not.
+            let speaks = failure.answered && self.maybe.iter().all(|node| *node == self.node);
+            return Err(if speaks { failure.error } else { self.with_outcome(failure.error) });
+        }
+        if failure.answered {
+            self.told = Some(failure.error.clone());
         }
         sleep(self.pause.min(self.left())).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         if self.left().is_zero() { Err(self.give_up(failure.error)) } else { Ok(()) }
     }
 
-    /// The error once the time is over.
-    pub(crate) fn give_up(&self, last: Error) -> Error {
+    /// The error once the time is over: a node's own reason, if there is one.
+    fn give_up(&self, last: Error) -> Error {
+        let last = self.told.clone().unwrap_or(last);
         let span = humantime::format_duration(self.span);
         let message = format!("{} (gave up after {span})", last.message);
         self.with_outcome(Error { code: Code::Unavailable, message, retryable: true, ..last })
     }
 
+    /// What went wrong here says nothing of the attempts before.
+    pub(crate) fn fault(&self, fault: Fault) -> Fault {
+        if self.maybe.is_empty() { fault } else { fault.unknown() }
+    }
+
     fn with_outcome(&self, error: Error) -> Error {
-        Error { outcome: if self.maybe { Outcome::Unknown } else { Outcome::None }, ..error }
+        Error { outcome: if self.maybe.is_empty() { Outcome::None } else { Outcome::Unknown }, ..error }
     }
 }
 
@@ -124,6 +152,46 @@ mod tests {
         assert_eq!(retry.again(Failure::unanswered(Error::unavailable("broken"))).await, Ok(()));
         let answer = Error::new(Code::Conflict, "taken");
         assert_eq!(retry.again(Failure::answered(answer.clone())).await, Err(answer));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_s_own_reason_is_told_though_the_last_attempt_was_cut_short() {
+        for (progress, message) in [(false, "no leader (gave up after 60ms)"), (true, "silent (gave up after 60ms)")]
+        {
+            let mut retry = Retry::new(Duration::from_millis(60), true);
+            let reason = Error::unavailable("no leader").hint("see the health");
+            assert_eq!(retry.again(Failure::answered(reason)).await, Ok(()));
+            if progress {
+                retry.progress();
+                sleep(Duration::from_millis(50)).await;
+            }
+            let error = retry.again(Failure::unanswered(Error::unavailable("silent"))).await.unwrap_err();
+            assert_eq!((error.message.as_str(), error.hint.is_some()), (message, !progress));
+            assert_eq!(error.outcome, Outcome::Unknown, "the last attempt may have been carried out");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_final_answer_of_another_node_does_not_speak_for_the_first() {
+        let [first, second] = [1, 2].map(|number| Incarnation(uuid::Uuid::from_u128(number)));
+        let answer = Error::new(Code::Conflict, "the first owns it");
+        let cases = [
+            (second, Failure::unanswered(Error::unavailable("lost")), Outcome::Unknown),
+            (first, Failure::unanswered(Error::unavailable("lost")), Outcome::None),
+            (second, Failure::unreached(Error::unavailable("refused")), Outcome::None),
+            (second, Failure::answered(Error::unavailable("no leader")), Outcome::None),
+            (second, Failure::answered(Error::unavailable("no quorum").unknown()), Outcome::Unknown),
+        ];
+        for (next, failure, outcome) in cases {
+            let mut retry = Retry::new(Duration::from_secs(1), true);
+            retry.at(first);
+            assert_eq!(retry.again(failure.clone()).await, Ok(()));
+            retry.at(next);
+            let fault = retry.fault(Fault::from(answer.clone()));
+            assert_eq!(fault.outcome() == Outcome::Unknown, failure.sent, "a fault of this machine knows no more");
+            let error = retry.again(Failure::answered(answer.clone())).await.unwrap_err();
+            assert_eq!((error.code, error.outcome), (Code::Conflict, outcome), "{failure:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,8 +4,9 @@
 //! again. A lost connection begins a new attempt with the same request id; only a file that lies in another node's
 //! spool is put again. Whatever was put into a spool is taken out of it in the end, however it ends.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+mod job;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +14,17 @@ use std::time::Duration;
 
 use cairn_store::id::RequestId;
 use cairn_store::name::Name;
-use cairn_store::segment::{Ack, Epoch, Kind, Version};
+use cairn_store::segment::{Ack, Epoch, Version};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::api::{Code, Error, Hello, Progress, SaveRequest, Saved};
+use crate::api::{Code, Error, Progress, Saved};
 use crate::dial::{Client, Session};
-use crate::fault::{Fault, FileFault};
+use crate::fault::Fault;
 use crate::request;
 use crate::retry::{Failure, Retry};
-use crate::source::SourceFile;
-use crate::spool::{Spool, Spooled};
+use crate::spool::Spooled;
+use job::Job;
 
 /// How long a hello or a poll may take: a node answers one at once, the other within [`POLL`](crate::api::POLL).
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -89,6 +90,9 @@ pub struct SaveOptions {
     pub labels: BTreeMap<String, String>,
     /// The same at every retry.
     pub request: RequestId,
+    /// Whether an earlier save may have had this id, as one that the user chose: its result is this one's too, even
+    /// if its file is gone by now, but only if it saved the same bytes.
+    pub repeats: bool,
     /// Is told how far it is.
     pub observer: Option<Observer>,
 }
@@ -106,6 +110,7 @@ impl SaveOptions {
             epoch: None,
             labels: BTreeMap::new(),
             request: request::new_id(),
+            repeats: false,
             observer: None,
         }
     }
@@ -142,7 +147,7 @@ impl Client {
         let outcome = loop {
             match job.attempt(self, &mut retry).await {
                 Ok(saved) => break Ok(saved),
-                Err(Stop::Fault(fault)) => break Err(fault),
+                Err(Stop::Fault(fault)) => break Err(retry.fault(fault)),
                 Err(Stop::Failure(failure)) => {
                     if let Err(error) = retry.again(failure).await {
                         break Err(error.into());
@@ -150,156 +155,16 @@ impl Client {
                 }
             }
         };
-        match outcome {
+        let compared = match outcome {
+            Ok(saved) => job.compare(&saved).await.map(|()| saved),
+            Err(fault) => Err(fault),
+        };
+        match compared {
             Ok(saved) => {
                 job.finish();
                 Ok(saved)
             }
             Err(fault) => Err(job.abandon(fault)),
-        }
-    }
-}
-
-/// The bytes of a save, wherever they are just now.
-struct Job {
-    request: SaveRequest,
-    file: Option<Arc<SourceFile>>,
-    take: bool,
-    spooled: Option<Spooled>,
-    /// An application's own spool file: it stays until the save is over, whichever node is asked.
-    given: Option<Spooled>,
-    /// Endpoints on other machines.
-    strangers: BTreeSet<String>,
-    observer: Option<Observer>,
-}
-
-impl Job {
-    async fn open(options: SaveOptions) -> Result<Self, Fault> {
-        let (file, take, given) = match options.source {
-            Source::File { path, take } => {
-                (Some(Arc::new(blocking(move || SourceFile::open(&path)).await??)), take, None)
-            }
-            Source::Spooled(spooled) => (None, false, Some(spooled)),
-        };
-        let request = SaveRequest {
-            request: options.request,
-            wait: Duration::ZERO,
-            name: options.name,
-            file: String::new(),
-            kind: Kind::File,
-            replicas: options.replicas,
-            ack: options.ack,
-            keep: options.keep,
-            if_version: options.if_version,
-            epoch: options.epoch,
-            labels: options.labels,
-        };
-        Ok(Self { request, file, take, spooled: None, given, strangers: BTreeSet::new(), observer: options.observer })
-    }
-
-    async fn attempt(&mut self, client: &Client, retry: &mut Retry) -> Result<Saved, Stop> {
-        let session = client.session(retry.left()).await?;
-        let hello = client.greet(&session, retry).await?;
-        let Some(spool) = spool_of(&hello)? else { return Err(self.stranger(client, &session, &hello)) };
-        let first = self.spooled.is_none() && self.given.is_none();
-        self.put(spool).await?;
-        if first {
-            // Copying a large file takes its time, and was progress.
-            retry.progress();
-        }
-        self.request.wait = client.wait_in_all();
-        let observe = |done, total| self.observe(Step { phase: Phase::Sending, done, total });
-        follow(client, &session, retry, observe, |rpc, context| {
-            let request = self.request.clone();
-            async move { rpc.save(context, request).await }
-        })
-        .await
-    }
-
-    /// The node is on another machine; another endpoint may be on this one.
-    fn stranger(&mut self, client: &Client, session: &Session, hello: &Hello) -> Stop {
-        let (node, spool) = (&hello.node, hello.spool.display());
-        let message = format!("{node} is not on this machine: its spool {spool} is not here");
-        let hint = "save through the node of this machine: see --endpoint and CAIRN_ENDPOINTS";
-        self.strangers.insert(session.endpoint.to_string());
-        if client.endpoints().iter().all(|endpoint| self.strangers.contains(endpoint)) {
-            return Fault::invalid(message, hint).into();
-        }
-        client.turn(session);
-        Failure::unreached(Error::unavailable(message).hint(hint)).into()
-    }
-
-    /// Sees to it that the bytes are in the spool of this very node.
-    async fn put(&mut self, spool: Spool) -> Result<(), Fault> {
-        let here = |spooled: &Option<Spooled>| {
-            spooled.as_ref().filter(|s| s.incarnation() == spool.incarnation()).map(|s| s.name().to_owned())
-        };
-        if let Some(name) = here(&self.spooled).or_else(|| here(&self.given)) {
-            self.request.file = name;
-            return Ok(());
-        }
-        if let Some(elsewhere) = self.spooled.take() {
-            elsewhere.give_back()?;
-        }
-        let file = match (&self.file, &self.given) {
-            (Some(file), _) => Arc::clone(file),
-            (None, given) => {
-                let path = given.as_ref().map(|s| s.path().to_owned()).unwrap_or_default();
-                Arc::new(blocking(move || SourceFile::open(&path)).await??)
-            }
-        };
-        let (take, observer) = (self.take, self.observer.clone());
-        let stopped = StopOnDrop::default();
-        let stop = Arc::clone(&stopped.0);
-        let spooled = blocking(move || {
-            if take && let Some(taken) = spool.take(&file)? {
-                return Ok(taken);
-            }
-            spool.copy(&file, &mut |done| {
-                if let Some(observer) = &observer {
-                    observer(Step { phase: Phase::Spooling, done, total: file.size() });
-                }
-                if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
-            })
-        })
-        .await??;
-        self.request.file = spooled.name().into();
-        self.spooled = Some(spooled);
-        Ok(())
-    }
-
-    fn observe(&self, step: Step) {
-        if let Some(observer) = &self.observer {
-            observer(step);
-        }
-    }
-
-    /// Saved: a file that was taken is gone.
-    fn finish(&mut self) {
-        if let Some(spooled) = self.spooled.take() {
-            spooled.keep();
-        }
-        if let (true, Some(file)) = (self.take, &self.file) {
-            // It could only be copied (another file system). If it changed since, it is not what was saved.
-            if file.is_at(file.path())
-                && let Err(error) = std::fs::remove_file(file.path())
-            {
-                tracing::warn!("saved, but {}", FileFault::new("remove", file.path(), &error));
-            }
-        }
-    }
-
-    /// Not saved: a file that was taken is put back.
-    fn abandon(&mut self, fault: Fault) -> Fault {
-        match self.spooled.take().map(Spooled::give_back) {
-            Some(Err(stuck)) => {
-                let hint = format!("{stuck}; {}", stuck.hint.as_deref().unwrap_or_default());
-                match fault {
-                    Fault::Request(error) => error.hint(hint).into(),
-                    Fault::File(fault) => fault.hint(hint).into(),
-                }
-            }
-            _ => fault,
         }
     }
 }
@@ -321,9 +186,9 @@ where
         let asked = Instant::now();
         match client.ask(session, ANSWER_MAX.min(retry.left()), &ask).await? {
             Progress::Done(result) => return Ok(result),
-            Progress::Running { done, total } => {
+            Progress::Running { done, total, steps } => {
                 observe(done, total);
-                if before.replace(done).is_some_and(|before| done > before) {
+                if before.replace(steps).is_some_and(|before| steps > before) {
                     retry.progress();
                 }
             }
@@ -333,14 +198,6 @@ where
         }
         sleep_until(asked + POLL_MIN).await;
     }
-}
-
-/// The spool of the node that said hello, if it is on this machine.
-fn spool_of(hello: &Hello) -> Result<Option<Spool>, Fault> {
-    Spool::recognise(&hello.spool, hello.incarnation).map_err(|error| {
-        let hint = format!("this user needs access to the spool of {}", hello.node);
-        FileFault::new("recognise the spool", &hello.spool, &error).hint(hint).into()
-    })
 }
 
 /// Tells blocking work to stop when nobody waits for it any more.

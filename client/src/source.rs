@@ -1,10 +1,11 @@
 //! A file that is to be saved: opened once, refused if it is not a regular one, and watched for changes.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use cairn_store::digest::Digest;
 use cairn_store::disk::SequentialFile;
 use rustix::fs::{OFlags, ioctl_ficlone};
 
@@ -94,12 +95,23 @@ impl SourceFile {
             self.copy_bytes(target, target_path, report)?;
         }
         let length = target.metadata().map_err(|error| FileFault::new("write to", target_path, &error))?.len();
-        let changed = length != self.size() || !self.unchanged().map_err(|error| self.failed(&error))?;
-        if changed {
-            let message = format!("{} changed while it was read", self.path.display());
-            return Err(FileFault::other(message).hint("save it when nothing writes to it").into());
+        if length == self.size() && self.unchanged().map_err(|error| self.failed(&error))? {
+            return Ok(());
         }
-        Ok(())
+        Err(self.changed().into())
+    }
+
+    /// BLAKE3 of the bytes. Fails if the file changed since it was opened.
+    pub(crate) fn digest(&self) -> Result<Digest, FileFault> {
+        let mut hasher = blake3::Hasher::new();
+        self.read_all(|bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        if self.unchanged().map_err(|error| self.failed(&error))? {
+            return Ok(Digest(hasher.finalize().into()));
+        }
+        Err(self.changed())
     }
 
     /// Copies through a buffer, as far as the size at the opening: a file that grows without end must not fill the
@@ -107,21 +119,37 @@ impl SourceFile {
     fn copy_bytes(&self, target: &File, target_path: &Path, report: &mut Report<'_>) -> Result<(), Fault> {
         let write = |error: io::Error| FileFault::new("write to", target_path, &error);
         let mut out = SequentialFile::new(target.try_clone().map_err(write)?, self.size());
-        let mut source = (&self.file).take(self.size());
-        let (mut buffer, mut done) = (vec![0; BUFFER_BYTES], 0);
-        loop {
-            let length = match source.read(&mut buffer) {
+        let mut done = 0;
+        self.read_all(|bytes| {
+            out.append(bytes).map_err(write)?;
+            done += bytes.len() as u64;
+            report(done).map_err(|error| self.failed(&error))
+        })?;
+        out.finish().map_err(write)?;
+        Ok(())
+    }
+
+    /// Hands on the bytes up to the size at the opening, always from the first one: a file may be read twice.
+    fn read_all(&self, mut take: impl FnMut(&[u8]) -> Result<(), FileFault>) -> Result<(), FileFault> {
+        let (mut buffer, mut at) = (vec![0; BUFFER_BYTES], 0);
+        while at < self.size() {
+            let length = match self.file.read_at(&mut buffer, at) {
                 Ok(0) => break,
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.failed(&error).into()),
+                Err(error) => return Err(self.failed(&error)),
             };
-            out.append(buffer.get(..length).unwrap_or_default()).map_err(write)?;
-            done += length as u64;
-            report(done).map_err(|error| self.failed(&error))?;
+            let left = usize::try_from(self.size() - at).unwrap_or(usize::MAX);
+            let bytes = buffer.get(..length.min(left)).unwrap_or_default();
+            take(bytes)?;
+            at += bytes.len() as u64;
         }
-        out.finish().map_err(write)?;
         Ok(())
+    }
+
+    fn changed(&self) -> FileFault {
+        let message = format!("{} changed while it was read", self.path.display());
+        FileFault::other(message).hint("save it when nothing writes to it")
     }
 
     fn failed(&self, error: &io::Error) -> FileFault {

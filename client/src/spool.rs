@@ -1,7 +1,10 @@
 //! A node's local storage, seen from an application on the same machine.
 //!
 //! A spool is recognised by the mark in it: the same incarnation that the node itself tells. What is put into it has
-//! a name that is used once, and goes away when its owner here is dropped; a file that was moved in goes back.
+//! a name that is used once, and goes away when its owner here is dropped; a file that was moved in goes back, or a
+//! copy of it if a node may have kept the file itself.
+
+mod home;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -13,8 +16,10 @@ use cairn_store::id::Incarnation;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use uuid::Uuid;
 
+use crate::api::Outcome;
 use crate::fault::{Fault, FileFault};
 use crate::source::{Report, SourceFile};
+use home::Home;
 
 /// The longest mark that is read, in bytes.
 const MARK_BYTES_MAX: u64 = 256;
@@ -62,7 +67,7 @@ impl Spool {
             .mode(0o660)
             .open(&path)
             .map_err(|error| self.denied(&error, FileFault::new("create", &path, &error)))?;
-        let spooled = Spooled { incarnation: self.incarnation, path, name, home: None };
+        let spooled = Spooled { incarnation: self.incarnation, path, name, home: None, handed_over: false };
         share(&file, &self.dir).map_err(|error| FileFault::new("set the permissions of", &spooled.path, &error))?;
         Ok(SpoolFile { file, spooled })
     }
@@ -74,7 +79,7 @@ impl Spool {
         Ok(writer.commit())
     }
 
-    /// Moves a file in, if it is on the same file system; `None` if it is not.
+    /// Moves a file in, if it is on the same file system and has no other name; `None` if not.
     pub(crate) fn take(&self, source: &SourceFile) -> Result<Option<Spooled>, Fault> {
         let fault = |error: &io::Error| self.denied(error, FileFault::new("move", source.path(), error));
         if !source.is_named(source.path()) {
@@ -88,18 +93,20 @@ impl Spool {
         if !source.is_at(source.path()) {
             return Err(changed().into());
         }
-        // The way back must not depend on the working directory.
-        let home = std::path::absolute(source.path()).map_err(|error| fault(&error))?;
-        let before = fs::metadata(&home).map_err(|error| fault(&error))?;
+        let home = Home::of(source.path()).map_err(|error| fault(&error))?;
+        if home.has_other_names() {
+            // Through another name the node's own copy could be written to.
+            return Ok(None);
+        }
         let name = format!("cairn-{}.part", Uuid::now_v7().simple());
         let path = self.dir.join(&name);
-        match rename_new(&home, &path) {
+        match rename_new(home.path(), &path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => return Ok(None),
             Err(error) => return Err(fault(&error).into()),
         }
-        let home = Some(Home { path: home, mode: before.mode(), group: before.gid() });
-        let spooled = Spooled { incarnation: self.incarnation, path, name, home };
+        let spooled =
+            Spooled { incarnation: self.incarnation, path, name, home: Some(Box::new(home)), handed_over: false };
         // Dropped on an error, it goes back.
         File::open(&spooled.path).and_then(|file| share(&file, &self.dir)).map_err(|error| fault(&error))?;
         if !source.is_at(&spooled.path) {
@@ -174,21 +181,15 @@ impl Seek for SpoolFile {
     }
 }
 
-/// Where a file was moved from.
-#[derive(Debug)]
-struct Home {
-    path: PathBuf,
-    mode: u32,
-    group: u32,
-}
-
-/// A file in a spool that can be saved. Dropped, it is removed; or moved back, if it was moved in.
+/// A file in a spool that can be saved. Dropped, it is removed; or given back, if it was moved in.
 #[derive(Debug)]
 pub struct Spooled {
     incarnation: Incarnation,
     path: PathBuf,
     name: String,
-    home: Option<Home>,
+    home: Option<Box<Home>>,
+    /// A node was told of it, and may keep the file itself as its copy.
+    handed_over: bool,
 }
 
 impl Spooled {
@@ -212,25 +213,22 @@ impl Spooled {
         self.home = None;
     }
 
-    /// Moves it back where it came from. If that fails it stays where it is, and the error says so.
-    pub(crate) fn give_back(mut self) -> Result<(), FileFault> {
+    /// A node is told of it: the file itself may become that node's copy.
+    pub(crate) fn hand_over(&mut self) {
+        self.handed_over = true;
+    }
+
+    /// Gives it back where it came from: itself if nothing came of the save, else a copy of it. If that fails it
+    /// stays where it is, and the error says so.
+    pub(crate) fn give_back(mut self, outcome: Outcome) -> Result<(), FileFault> {
+        self.handed_over &= outcome == Outcome::Unknown;
         self.restore()
     }
 
     fn restore(&mut self) -> Result<(), FileFault> {
         let Some(home) = self.home.take() else { return self.remove() };
-        let back = rename_new(&self.path, &home.path).map_err(|error| {
-            let hint = format!("the file is at {}", self.path.display());
-            FileFault::new("move back to", &home.path, &error).hint(hint)
-        });
-        self.path = PathBuf::new();
-        back?;
-        if let Ok(file) = File::open(&home.path) {
-            // What was opened for the node is closed again; the file is back either way.
-            let _ = fchown(&file, None, Some(home.group));
-            let _ = file.set_permissions(Permissions::from_mode(home.mode & 0o7777));
-        }
-        Ok(())
+        let path = std::mem::take(&mut self.path);
+        if self.handed_over { home.copy_back(&path) } else { home.take_back(&path) }
     }
 
     fn remove(&mut self) -> Result<(), FileFault> {
@@ -248,8 +246,7 @@ impl Spooled {
 impl Drop for Spooled {
     fn drop(&mut self) {
         if let Err(fault) = self.restore() {
-            let hint = fault.hint.as_deref().unwrap_or_default();
-            tracing::error!("{fault}; {hint}");
+            tracing::error!("{}", fault.with_hint());
         }
     }
 }

@@ -60,6 +60,26 @@ fn an_invalid_name_is_a_usage_error() {
 }
 
 #[test]
+fn what_a_variable_gives_need_not_be_typed() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    command.args(["save", "a"]).env("CAIRN_ENDPOINTS", "a:1").env("CAIRN_EPOCH", "1");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    assert!(told.contains("Usage: cairn save [OPTIONS] <NAME> <FILE>\n"), "{told}");
+}
+
+#[test]
+fn a_prefix_that_no_name_has_is_a_usage_error() {
+    for prefix in ["/x", "a\nb", "a//", &"n".repeat(256)] {
+        let output = cairn(&["-o", "json", "ls", prefix]);
+        assert_eq!(output.status.code(), Some(2), "{prefix:?}");
+        let error = error(&output);
+        assert_eq!((&error["code"], error["hint"].is_string()), (&Value::from("invalid"), true), "{error}");
+    }
+}
+
+#[test]
 fn without_a_node_it_tries_until_the_time_is_over() {
     let dir = tempfile::tempdir().unwrap();
     let nobody = format!("unix:{}", dir.path().join("nobody").display());
@@ -88,6 +108,7 @@ fn what_cannot_be_saved_is_said_before_any_node_is_asked() {
         assert_eq!(output.status.code(), Some(exit), "{file}");
         let error = error(&output);
         assert_eq!(error["code"], code);
+        assert!(error["hint"].is_string(), "{error}");
         assert!(exit == 1 || error["message"].as_str().unwrap().contains("only regular files"), "{error}");
     }
 }

@@ -57,9 +57,9 @@ impl Meter {
         self.total.store(total, Ordering::Relaxed);
     }
 
-    /// What grows while anything moves.
-    fn shown(&self) -> u64 {
-        self.done().saturating_add(self.ticks.load(Ordering::Relaxed))
+    fn shown<T>(&self) -> Progress<T> {
+        let (done, ticks) = (self.done(), self.ticks.load(Ordering::Relaxed));
+        Progress::Running { done, total: self.total.load(Ordering::Relaxed), steps: done.saturating_add(ticks) }
     }
 
     /// Bytes that went through.
@@ -108,7 +108,7 @@ impl<T: Clone + Send + Sync + 'static> Jobs<T> {
         let (meter, mut result) = self.join_or_begin(env, id, fingerprint, begin)?;
         let waited = env.timeout(POLL, result.wait_for(Option::is_some)).await;
         match waited {
-            None => Ok(Progress::Running { done: meter.shown(), total: meter.total.load(Ordering::Relaxed) }),
+            None => Ok(meter.shown()),
             Some(Ok(ended)) => match ended.clone() {
                 Some(result) => result.map(Progress::Done),
                 None => Err(Error::unavailable("the work has no result").unknown()),
@@ -147,14 +147,15 @@ impl<T: Clone + Send + Sync + 'static> Jobs<T> {
         let work = begin(meter.clone());
         env.spawn(async move {
             let ended = work.await;
-            end.retry = ended.as_ref().is_err_and(|e| e.retryable);
+            // A file that could not be used may be there the next time.
+            end.retry = ended.as_ref().is_err_and(|e| e.retryable || e.code == Code::Invalid);
             tell.send_replace(Some(ended));
             drop(end);
         });
         Ok((meter, result))
     }
 
-    /// Keeps the result for a while; a failure that may pass is forgotten, so that the same request can try again.
+    /// Keeps the result for a while; what may go better is forgotten, so that the same request can try again.
     fn end(&self, id: RequestId, retry: bool) {
         let mut known = self.lock();
         if retry {
@@ -227,6 +228,7 @@ mod tests {
                 begun.fetch_add(1, Ordering::Relaxed);
                 meter.expect(10);
                 meter.add(4);
+                meter.tick(2);
                 if let Some(gate) = gate {
                     gate.await.unwrap();
                 }
@@ -234,7 +236,7 @@ mod tests {
             }
         };
         let running = jobs.run(&env, id(1), "save".into(), &mut begin).await;
-        assert_eq!(running, Ok(Progress::Running { done: 4, total: 10 }));
+        assert_eq!(running, Ok(Progress::Running { done: 4, total: 10, steps: 6 }));
         let other = jobs.run(&env, id(1), "another".into(), &mut begin).await;
         assert_eq!(other.map_err(|e| e.code), Err(Code::Conflict));
         go.send(()).unwrap();
@@ -249,9 +251,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (env, jobs, begun) =
             (env(folder.path()), Arc::new(Jobs::<u32>::default()), Arc::new(AtomicUsize::new(0)));
-        for (number, error, runs) in
-            [(1, Error::unavailable("busy"), 2), (2, Error::new(Code::Durability, "too few"), 1)]
-        {
+        for (number, error, runs) in [
+            (1, Error::unavailable("busy"), 2),
+            (2, Error::new(Code::Durability, "too few"), 1),
+            (3, Error::new(Code::Invalid, "no file"), 2),
+        ] {
             begun.store(0, Ordering::Relaxed);
             for _ in 0..2 {
                 let (error, begun) = (error.clone(), begun.clone());

@@ -37,6 +37,16 @@ impl Name {
     /// The longest name, in bytes.
     pub const MAX_BYTES: usize = 255;
 
+    /// Whether a name can start with `text`; any can with the empty one.
+    ///
+    /// # Errors
+    /// Why not, as far as `text` shows it.
+    pub fn check_prefix(text: &str) -> Result<(), InvalidName> {
+        // What ends with a slash goes on with a part.
+        let whole = text.strip_suffix('/').unwrap_or(text);
+        if text.is_empty() { Ok(()) } else { whole.parse::<Self>().map(drop) }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -131,7 +141,24 @@ mod tests {
         assert_eq!("n".repeat(256).parse::<Name>(), Err(E::TooLong(256)));
     }
 
+    #[test]
+    fn a_prefix_is_the_beginning_of_a_name() {
+        for text in ["", "a", "db/", "db/ma", &"n".repeat(255)] {
+            assert_eq!(Name::check_prefix(text), Ok(()), "{text:?}");
+        }
+        for text in ["/", "/x", "a//", "a/../b", ".", "-", "a b", "a\n", "naïve", &"n".repeat(256)] {
+            assert!(Name::check_prefix(text).is_err(), "{text:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_prefix_of_a_name_is_never_refused(name in "[A-Za-z0-9_][A-Za-z0-9._-]{0,9}(/[a-z0-9]{1,3}){0,3}", at in 0_usize..30) {
+            prop_assert!(name.parse::<Name>().is_ok());
+            let prefix = name.get(..at.min(name.len())).unwrap_or_default();
+            prop_assert_eq!(Name::check_prefix(prefix), Ok(()));
+        }
+
         #[test]
         fn a_name_never_leaves_a_folder(text in ".{0,300}") {
             if let Ok(name) = text.parse::<Name>() {

@@ -105,6 +105,7 @@ fn a_folder_that_is_missing_is_said_before_anything_is_asked() {
     let error = load(&cluster, "homeless", &missing.join("out"), &["--claim"]).expect(1).error();
     assert_eq!((&error["code"], &error["outcome"]), (&"io".into(), &"none".into()));
     assert!(error["message"].as_str().unwrap().contains("No such file"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("make the folder"), "{error}");
     assert!(!missing.exists());
     load(&cluster, "homeless", &file.join("out"), &[]).expect(1);
     assert_eq!(cluster.show("n1", "homeless")["epoch"], 1);

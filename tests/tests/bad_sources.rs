@@ -75,6 +75,7 @@ fn what_is_not_there_or_not_a_file_is_refused() {
             let name = format!("odd-{how}-{index}");
             let error = refused(&cluster, &name, save(&cluster, &name, &at(file), more), exit, code, why);
             assert!(error["message"].as_str().unwrap().contains(file.trim_start_matches('.')), "{error}");
+            assert!(error["hint"].is_string(), "{error}");
         }
     }
     for name in ["fifo", "socket", "dangling", "to-folder"] {

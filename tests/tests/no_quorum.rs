@@ -101,6 +101,11 @@ fn without_a_quorum_only_stale_loads_are_served_and_everything_else_ends_in_time
                 let error = run.error();
                 assert_eq!(error["code"], "unavailable", "{args:?}: {error}");
                 assert!(outcomes.contains(&error["outcome"].as_str().unwrap()), "{args:?}: {error}");
+                assert!(
+                    error["message"].as_str().unwrap().contains("the cluster cannot decide"),
+                    "{args:?}: {error}"
+                );
+                assert!(error["hint"].as_str().unwrap().contains("cluster health"), "{args:?}: {error}");
             });
         }
     });

@@ -180,6 +180,31 @@ fn what_is_moved_is_taken_and_not_copied() {
 }
 
 #[test]
+fn a_move_that_is_asked_for_again_has_the_same_result() {
+    let cluster = CLUSTER.get();
+    let path = cluster.scratch().join("again");
+    let save = || {
+        let mut command = cluster.command("n1", ["save", "again", "--move", "--request-id", "nightly"]);
+        Run::of(command.arg(&path))
+    };
+    let keys =
+        |saved: serde_json::Value| (saved["version"].clone(), saved["segment"].clone(), saved["digest"].clone());
+    let missing = save().expect(1).error();
+    assert!(missing["message"].as_str().unwrap().contains("No such file"), "{missing}");
+    files::random(&cluster.scratch(), "again", 1_234_567, 9);
+    let first = keys(save().expect(0).json());
+    assert!(!path.exists());
+    assert_eq!(keys(save().expect(0).json()), first);
+    // The same id for other bytes would be silently lost.
+    let other = files::random(&cluster.scratch(), "again", 1_234_567, 10);
+    let digest = files::digest(&other);
+    let error = save().expect(4).error();
+    assert_eq!((&error["code"], &error["outcome"]), (&"conflict".into(), &"none".into()), "{error}");
+    assert_eq!(files::digest(&other), digest);
+    assert_eq!(cluster.show("n2", "again")["head"], 1);
+}
+
+#[test]
 fn what_was_moved_comes_back_when_the_save_fails() {
     let cluster = CLUSTER.get();
     let before = cluster.spooled("n2");

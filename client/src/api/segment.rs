@@ -98,6 +98,8 @@ pub struct RemoveRequest {
     pub name: Name,
     /// Only this version.
     pub version: Option<Version>,
+    /// Only say whether it would be refused now.
+    pub dry_run: bool,
 }
 
 /// A claim without bytes.

@@ -89,10 +89,65 @@ fn a_moved_file_is_never_moved_back_over_another() {
     let spooled = world.spool.take(&SourceFile::open(&path).unwrap()).unwrap().unwrap();
     let place = spooled.path().to_owned();
     fs::write(&path, b"newer").unwrap();
-    let fault = spooled.give_back().unwrap_err();
+    let fault = spooled.give_back(Outcome::None).unwrap_err();
     assert!(fault.hint.unwrap().contains(place.to_str().unwrap()));
     assert_eq!(fs::read(place).unwrap(), b"precious");
     assert_eq!(fs::read(path).unwrap(), b"newer");
+}
+
+#[test]
+fn what_a_node_may_have_kept_goes_back_as_a_copy() {
+    let world = World::new();
+    let path = world.file(&vec![7; 3 << 20]);
+    fs::set_permissions(&path, Permissions::from_mode(0o604)).unwrap();
+    let before = path.metadata().unwrap();
+    for (outcome, dropped) in [(Outcome::Unknown, false), (Outcome::Unknown, true), (Outcome::None, false)] {
+        let inode = path.metadata().unwrap().ino();
+        let mut spooled = world.spool.take(&SourceFile::open(&path).unwrap()).unwrap().unwrap();
+        // A node's own copy is another name of the file.
+        let copy = world.dir.path().join("copy");
+        fs::hard_link(spooled.path(), &copy).unwrap();
+        spooled.hand_over();
+        if dropped {
+            drop(spooled);
+        } else {
+            spooled.give_back(outcome).unwrap();
+        }
+        fs::remove_file(copy).unwrap();
+        let after = path.metadata().unwrap();
+        assert_eq!(after.ino() == inode, outcome == Outcome::None);
+        assert_eq!((after.mode(), after.gid(), after.mtime()), (before.mode(), before.gid(), before.mtime()));
+        assert!(fs::read(&path).unwrap() == vec![7; 3 << 20]);
+        assert_eq!((world.spooled(), fs::read_dir(world.dir.path()).unwrap().count()), (0, 2));
+    }
+}
+
+#[test]
+fn what_cannot_be_copied_back_stays_in_the_spool() {
+    let world = World::new();
+    let path = world.file(b"precious");
+    let mut spooled = world.spool.take(&SourceFile::open(&path).unwrap()).unwrap().unwrap();
+    let place = spooled.path().to_owned();
+    spooled.hand_over();
+    fs::write(&path, b"newer").unwrap();
+    let fault = spooled.give_back(Outcome::Unknown).unwrap_err();
+    assert!(fault.with_hint().contains(place.to_str().unwrap()), "{fault}");
+    assert_eq!(fs::read(place).unwrap(), b"precious");
+    assert_eq!(fs::read(&path).unwrap(), b"newer");
+    assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 2, "no half of a copy is left");
+}
+
+#[test]
+fn a_file_with_another_name_is_not_moved() {
+    let world = World::new();
+    let path = world.file(b"state");
+    let other = world.dir.path().join("other");
+    fs::hard_link(&path, &other).unwrap();
+    let source = SourceFile::open(&path).unwrap();
+    assert!(world.spool.take(&source).unwrap().is_none());
+    assert!(path.exists() && world.spooled() == 0);
+    fs::remove_file(other).unwrap();
+    assert!(world.spool.take(&source).unwrap().is_some());
 }
 
 #[test]

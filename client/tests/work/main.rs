@@ -6,6 +6,7 @@ mod fake;
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ fn code(fault: &Fault) -> Option<Code> {
 
 #[tokio::test]
 async fn a_save_is_polled_with_one_request_id_and_leaves_the_spool_empty() {
-    let running = |done| Ok(Progress::Running { done, total: 10 });
+    let running = |done| Ok(Progress::Running { done, total: 10, steps: done });
     let node =
         Fake::start(Script { saves: vec![running(0), running(5), Ok(Progress::Done(saved()))], ..Script::default() })
             .await;
@@ -83,7 +84,7 @@ async fn a_taken_file_is_gone_once_it_is_saved() {
 
 #[tokio::test]
 async fn a_save_goes_on_through_the_next_node_with_the_same_request_id() {
-    let running = Ok(Progress::Running { done: 1, total: 2 });
+    let running = Ok(Progress::Running { done: 1, total: 2, steps: 1 });
     let first = Fake::start(Script { saves: vec![running], break_after: Some(2), ..Script::default() }).await;
     let second = Fake::start(Script { saves: vec![Ok(Progress::Done(saved()))], ..Script::default() }).await;
     let path = first.dir().join("state");
@@ -95,15 +96,88 @@ async fn a_save_goes_on_through_the_next_node_with_the_same_request_id() {
     assert!(!path.exists());
 }
 
+/// A save under an id that the user chose.
+fn repeated(path: &std::path::Path, take: bool) -> SaveOptions {
+    SaveOptions { repeats: true, ..SaveOptions::new(name(), file(path, take)) }
+}
+
+#[tokio::test]
+async fn a_save_that_took_its_file_gives_the_same_result_again() {
+    let done = || Ok(Progress::Done(saved()));
+    let node = Fake::start(Script { saves: vec![done(), done()], ..Script::default() }).await;
+    let path = node.dir().join("state");
+    fs::write(&path, "state").unwrap();
+    for _ in 0..2 {
+        assert_eq!(client(&[&node]).save(repeated(&path, true)).await, Ok(saved()));
+        assert!(!path.exists());
+    }
+    // A node that knows nothing of it can only say that it got no file.
+    let nothing = || Err(Error::new(Code::Invalid, "the file \"\" of the spool cannot be used"));
+    let node = Fake::start(Script { saves: vec![nothing()], ..Script::default() }).await;
+    let fault = client(&[&node]).save(repeated(&path, true)).await.unwrap_err();
+    assert_eq!((fault.code().as_str(), fault.exit(), fault.outcome()), ("io", 1, Outcome::None), "{fault}");
+    assert!(fault.to_string().contains(path.to_str().unwrap()), "{fault}");
+    // What else it says stands, and without an id of the user's no node is asked.
+    let node = Fake::start(Script { saves: vec![Err(Error::new(Code::Conflict, "n9"))], ..Script::default() }).await;
+    assert_eq!(code(&client(&[&node]).save(repeated(&path, true)).await.unwrap_err()), Some(Code::Conflict));
+    let fault = client(&[&node]).save(SaveOptions::new(name(), file(&path, true))).await.unwrap_err();
+    assert_eq!((fault.code().as_str(), node.saves().len()), ("io", 1));
+}
+
+#[tokio::test]
+async fn an_id_that_was_used_for_other_bytes_is_a_conflict() {
+    for (bytes, take) in [("other", true), ("other", false), ("longer than it", true), ("", false)] {
+        let node = Fake::start(Script { saves: vec![Ok(Progress::Done(saved()))], ..Script::default() }).await;
+        let path = node.dir().join("state");
+        fs::write(&path, bytes).unwrap();
+        let fault = client(&[&node]).save(repeated(&path, take)).await.unwrap_err();
+        assert_eq!((code(&fault), fault.outcome()), (Some(Code::Conflict), Outcome::None), "{fault}");
+        assert!(fault.hint().unwrap().contains("--request-id"));
+        assert_eq!(fs::read(&path).unwrap(), bytes.as_bytes(), "it is where it was");
+        assert_eq!(node.spooled(), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_broken_save_has_an_unknown_outcome() {
     let node = Fake::start(Script { saves: vec![], break_after: Some(1), ..Script::default() }).await;
     let path = node.dir().join("state");
     fs::write(&path, "state").unwrap();
+    let kept = fs::File::open(&path).unwrap();
     let client = Client::new(vec![node.endpoint()], Duration::from_millis(400));
     let fault = client.save(SaveOptions::new(name(), file(&path, true))).await.unwrap_err();
     assert_eq!((code(&fault), fault.outcome()), (Some(Code::Unavailable), Outcome::Unknown), "{fault}");
-    assert!(path.exists());
+    assert_eq!(fs::read(&path).unwrap(), b"state");
+    assert_eq!(node.spooled(), 0);
+    assert_ne!(path.metadata().unwrap().ino(), kept.metadata().unwrap().ino(), "the file itself may be a copy now");
+}
+
+#[tokio::test]
+async fn a_file_with_another_name_is_copied_and_its_given_name_removed() {
+    let node = Fake::start(Script { saves: vec![Ok(Progress::Done(saved()))], ..Script::default() }).await;
+    let (path, other) = (node.dir().join("state"), node.dir().join("other"));
+    fs::write(&path, "state").unwrap();
+    fs::hard_link(&path, &other).unwrap();
+    client(&[&node]).save(SaveOptions::new(name(), file(&path, true))).await.unwrap();
+    assert!(!path.exists());
+    assert_eq!((fs::read(&other).unwrap(), other.metadata().unwrap().nlink()), (b"state".to_vec(), 1));
+    assert_eq!(node.spooled(), 0);
+}
+
+#[tokio::test]
+async fn the_refusal_of_another_node_does_not_say_that_nothing_happened() {
+    let refused = Error::new(Code::Conflict, "n1 owns it");
+    for (sent, outcome) in [(true, Outcome::Unknown), (false, Outcome::None)] {
+        // The first one breaks at the save, or before it at the hello.
+        let break_after = Some(usize::from(sent));
+        let first = Fake::start(Script { break_after, ..Script::default() }).await;
+        let second = Fake::start(Script { saves: vec![Err(refused.clone())], ..Script::default() }).await;
+        let path = first.dir().join("state");
+        fs::write(&path, "state").unwrap();
+        let save = SaveOptions::new(name(), file(&path, false));
+        let fault = client(&[&first, &second]).save(save).await.unwrap_err();
+        assert_eq!((code(&fault), fault.outcome()), (Some(Code::Conflict), outcome), "{fault}");
+    }
 }
 
 #[tokio::test]
@@ -134,7 +208,7 @@ async fn a_save_that_makes_no_progress_ends() {
     };
     let scripts = [
         (stuck(|| Err(Error::unavailable("no leader"))), Outcome::None),
-        (stuck(|| Ok(Progress::Running { done: 7, total: 9 })), Outcome::Unknown),
+        (stuck(|| Ok(Progress::Running { done: 7, total: 9, steps: 7 })), Outcome::Unknown),
     ];
     for (script, outcome) in scripts {
         let node = Fake::start(script).await;
@@ -145,6 +219,17 @@ async fn a_save_that_makes_no_progress_ends() {
         let fault = tokio::time::timeout(TIMEOUT, save).await.unwrap().unwrap_err();
         assert_eq!((code(&fault), fault.outcome()), (Some(Code::Unavailable), outcome), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn work_without_bytes_is_progress_too() {
+    let running = |steps| Ok(Progress::Running { done: 9, total: 9, steps });
+    let saves = (0..60).map(running).chain([Ok(Progress::Done(saved()))]).collect();
+    let node = Fake::start(Script { saves, ..Script::default() }).await;
+    let path = node.dir().join("state");
+    fs::write(&path, "state").unwrap();
+    let client = Client::new(vec![node.endpoint()], Duration::from_millis(500));
+    assert_eq!(client.save(SaveOptions::new(name(), file(&path, false))).await, Ok(saved()));
 }
 
 #[tokio::test]
@@ -201,7 +286,7 @@ async fn what_is_no_node_is_told_at_once() {
 /// A node with a copy of `bytes()`; `local` says whether its local storage is recognised.
 async fn holder(local: bool) -> Fake {
     let node = Fake::start(Script { elsewhere: !local, copy: bytes(), ..Script::default() }).await;
-    node.load_gives(vec![Ok(Progress::Running { done: 0, total: 0 }), Ok(Progress::Done(loaded(&node)))]);
+    node.load_gives(vec![Ok(Progress::Running { done: 0, total: 0, steps: 0 }), Ok(Progress::Done(loaded(&node)))]);
     node
 }
 

@@ -3,12 +3,18 @@
 use cairn_client::api::{Code, Error};
 use cairn_store::meta::{Outcome, Rejection, Reply};
 use cairn_store::name::Name;
+use cairn_store::node::NodeName;
 
 use crate::core::Core;
 
 /// No such name.
 pub fn no_such_name(name: &Name) -> Error {
     Error::new(Code::NotFound, format!("no segment has the name {name}")).hint("see `cairn ls`")
+}
+
+/// No such node.
+pub fn no_such_node(name: &NodeName) -> Error {
+    Error::new(Code::NotFound, format!("no node has the name {name}")).hint("see `cairn node ls`")
 }
 
 impl Core {

@@ -8,7 +8,7 @@ use cairn_store::node::Role;
 use cairn_store::segment::Version;
 
 use super::Service;
-use super::answer::{no_such_name, unexpected};
+use super::answer::{no_such_name, no_such_node, unexpected};
 use super::save::until;
 
 impl Service {
@@ -63,6 +63,10 @@ impl Service {
             };
         };
         let scope = request.version.map_or(Scope::Segment, Scope::Version);
+        if request.dry_run {
+            let foretold = state.can_unregister(segment.id, scope);
+            return core.answer(name, foretold.map(|()| Outcome::Done)).map(drop);
+        }
         let command = Command::Unregister { request: step, segment: segment.id, scope };
         core.answer(name, core.propose(command, deadline).await?).map(drop)
     }
@@ -75,11 +79,7 @@ impl Service {
     ) -> Result<(), Error> {
         let deadline = self.deadline(wait);
         let state = self.core.read(deadline).await?.state;
-        let Some(member) = state.node_named(&node) else {
-            return Err(
-                Error::new(Code::NotFound, format!("no node has the name {node}")).hint("see `cairn node ls`")
-            );
-        };
+        let member = state.node_named(&node).ok_or_else(|| no_such_node(&node))?;
         let command = Command::Drain { node: member.id, draining };
         let reply = self.core.propose(command, deadline).await?;
         reply.map(drop).map_err(|rejection| Error::new(Code::Conflict, rejection.to_string()))

@@ -10,16 +10,17 @@ use cairn_store::node::NodeName;
 use cairn_store::segment::{CopyState, Segment, Version, VersionRecord};
 
 use super::Service;
-use super::answer::no_such_name;
+use super::answer::{no_such_name, no_such_node};
 
 impl Service {
     pub(super) async fn list_segments(&self, request: ListRequest) -> Result<Vec<SegmentSummary>, Error> {
         let state = self.core.read(self.deadline(request.wait)).await?.state;
         let limit = request.limit.min(PAGE_MAX) as usize;
-        let owned = |segment: &&Segment| {
-            let owner = request.owner.as_ref();
-            owner.is_none_or(|owner| segment.owner.and_then(|id| name_of(&state, id)).as_ref() == Some(owner))
+        let owner = match &request.owner {
+            Some(name) => Some(state.node_named(name).ok_or_else(|| no_such_node(name))?.id),
+            None => None,
         };
+        let owned = |segment: &&Segment| owner.is_none() || segment.owner == owner;
         let segments = state.with_prefix(&request.prefix, request.after.as_ref());
         Ok(segments.filter(owned).take(limit).map(|segment| summary(&state, segment)).collect())
     }

@@ -14,8 +14,9 @@ use cairn_store::id::RequestId;
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
 use cairn_store::segment::{Ack, Epoch, KEEP_MAX, REPLICAS_MAX, Version};
-use clap::error::ErrorKind;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::output::{Format, Output};
 use crate::report::Report;
@@ -286,7 +287,9 @@ fn range(text: &str) -> Result<Range, &'static str> {
 /// What was typed; or, when that is answered already (help, or an error), the exit code.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> {
     let words: Vec<OsString> = words.into_iter().collect();
-    Args::try_parse_from(&words).map_err(|error| {
+    Args::try_parse_from(&words).map_err(|mut error| {
+        // clap's own shows what a variable gave as if it had to be typed.
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage_of(&words)));
         let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         let format = format_of(&words);
         if asked || format == Format::Table {
@@ -298,6 +301,14 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, E
         Output::new(format).report(&report);
         ExitCode::from(report.exit)
     })
+}
+
+/// How the command that was meant is used.
+fn usage_of(words: &[OsString]) -> StyledStr {
+    let mut all = Args::command();
+    all.build();
+    let meant = words.iter().skip(1).fold(&all, |command, word| command.find_subcommand(word).unwrap_or(command));
+    meant.clone().render_usage()
 }
 
 /// The format that was asked for, as far as it can be told from words that do not parse.

@@ -1,6 +1,7 @@
 //! `cairn ls`
 
 use cairn_client::dial::Client;
+use cairn_store::name::Name;
 
 use crate::args::LsArgs;
 use crate::output::Output;
@@ -8,7 +9,14 @@ use crate::report::Report;
 use crate::views;
 
 pub(crate) async fn run(client: &Client, args: LsArgs, output: &Output) -> Result<u8, Report> {
-    let segments = client.list_all(args.prefix.as_deref().unwrap_or_default(), args.owner).await?;
+    let prefix = args.prefix.unwrap_or_default();
+    Name::check_prefix(&prefix).map_err(|error| {
+        Report::invalid(
+            format!("no name starts with {prefix:?}: {error}"),
+            "give the beginning of a name, such as db/",
+        )
+    })?;
+    let segments = client.list_all(&prefix, args.owner).await?;
     output.print(&views::Segments::new(&segments))?;
     Ok(0)
 }

@@ -41,7 +41,8 @@ impl Progress {
                 }
             };
             current.set_length(step.total);
-            current.set_position(step.done);
+            // A target that was replaced gets its bytes again.
+            current.set_position(step.done.min(step.total));
             *bar = Some((step.phase, current));
         }))
     }

@@ -2,7 +2,6 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use cairn_client::api::{self, Code};
 use cairn_client::dial::Client;
 use cairn_client::request;
 use cairn_store::segment::Version;
@@ -15,15 +14,11 @@ use crate::views;
 pub(crate) async fn run(client: &Client, args: RmArgs, output: &Output) -> Result<u8, Report> {
     let RmArgs { name, version, yes, dry_run } = args;
     if dry_run {
-        let detail = client.show(&name).await?;
-        if let Some(version) = version.filter(|v| detail.versions.iter().all(|d| d.version != *v)) {
-            let error = api::Error::new(Code::NotFound, format!("{name} has no version {version}"));
-            return Err(error.hint(format!("see `cairn history {name}`")).into());
+        client.check_remove(&name, version).await?;
+    } else {
+        if !yes {
+            confirm(name.as_str(), version).await?;
         }
-    } else if !yes {
-        confirm(name.as_str(), version).await?;
-    }
-    if !dry_run {
         client.remove(request::new_id(), &name, version).await?;
     }
     output.print(&views::Removed { name: &name, version, removed: !dry_run })?;

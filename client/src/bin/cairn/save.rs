@@ -27,6 +27,7 @@ pub(crate) async fn run(client: &Client, args: SaveArgs, output: &Output) -> Res
             if_version: args.if_version,
             epoch: args.epoch,
             labels: args.labels(),
+            repeats: args.request_id.is_some(),
             request: args.request_id.unwrap_or_else(request::new_id),
             observer: progress.observer(),
             ..SaveOptions::new(args.name, Source::File { path: args.file, take: args.take })

@@ -35,10 +35,10 @@ fn replicas_text(list: &[Replica<'_>]) -> String {
     if each.is_empty() { "-".into() } else { each.join(", ") }
 }
 
-/// RFC 3339, UTC; none for what no calendar has.
+/// RFC 3339, UTC, always with milliseconds, so that times sort as texts; none for what no calendar has.
 fn time(at: WallTime) -> Option<String> {
     let millis = i64::try_from(at.0).ok()?;
-    Some(jiff::Timestamp::from_millisecond(millis).ok()?.to_string())
+    Some(format!("{:.3}", jiff::Timestamp::from_millisecond(millis).ok()?))
 }
 
 fn millis(span: Duration) -> u64 {

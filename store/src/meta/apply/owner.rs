@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::id::{NodeId, SegmentId};
+use crate::meta::apply::version::check_removable;
 use crate::meta::command::{Outcome, Rejection, Reply, Request, Scope};
 use crate::meta::state::{COMMIT_WINDOW, REGISTRATION_TTL, State};
 use crate::name::Name;
@@ -108,15 +109,25 @@ impl State {
         Ok(Outcome::Done)
     }
 
-    pub(super) fn unregister(&mut self, id: SegmentId, scope: Scope) -> Reply {
+    /// Whether a removal would be carried out now. Changes nothing: the same check comes first when it is applied.
+    pub fn can_unregister(&self, id: SegmentId, scope: Scope) -> Result<(), Rejection> {
         let segment = self.segment(id)?;
         match scope {
-            Scope::IfEmpty if !segment.versions.is_empty() => return Err(Rejection::NotEmpty),
-            Scope::Version(version) => return self.remove_version(id, version),
-            Scope::Segment | Scope::IfEmpty => {}
+            Scope::IfEmpty if !segment.versions.is_empty() => Err(Rejection::NotEmpty),
+            Scope::Version(version) => check_removable(segment, version),
+            Scope::Segment | Scope::IfEmpty => Ok(()),
         }
-        self.end(id);
-        Ok(Outcome::Done)
+    }
+
+    pub(super) fn unregister(&mut self, id: SegmentId, scope: Scope) -> Reply {
+        self.can_unregister(id, scope)?;
+        match scope {
+            Scope::Version(version) => self.remove_version(id, version),
+            Scope::Segment | Scope::IfEmpty => {
+                self.end(id);
+                Ok(Outcome::Done)
+            }
+        }
     }
 
     pub(super) fn expire(&mut self, id: SegmentId) -> Reply {

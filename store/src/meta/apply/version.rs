@@ -57,15 +57,9 @@ impl State {
         Ok(Outcome::Committed { version, epoch: commit.epoch, digest: commit.digest })
     }
 
+    /// Removes a version that [`check_removable`] let go.
     pub(super) fn remove_version(&mut self, id: SegmentId, version: Version) -> Reply {
-        let segment = self.segment(id)?;
-        if !segment.versions.contains_key(&version) {
-            return Err(Rejection::NoSuchVersion(version));
-        }
-        if version == segment.head || newest_whole(segment) == Some(version) {
-            return Err(Rejection::Retained(version));
-        }
-        let mut segment = Segment::clone(segment);
+        let mut segment = Segment::clone(self.segment(id)?);
         segment.versions.remove(&version);
         segment.revision = self.revision;
         self.put(segment);
@@ -85,6 +79,17 @@ impl State {
         let copy = |r: &crate::segment::Receipt| Copy { id: r.copy, node: r.node, state: CopyState::Durable };
         commit.receipts.iter().filter(counts).map(copy).collect()
     }
+}
+
+/// Whether the version is there and nothing holds it (R7).
+pub(super) fn check_removable(segment: &Segment, version: Version) -> Result<(), Rejection> {
+    if !segment.versions.contains_key(&version) {
+        return Err(Rejection::NoSuchVersion(version));
+    }
+    if version == segment.head || newest_whole(segment) == Some(version) {
+        return Err(Rejection::Retained(version));
+    }
+    Ok(())
 }
 
 /// Whether the owner's own copy and enough others are there (R9).

@@ -117,6 +117,25 @@ proptest! {
     }
 
     #[test]
+    fn a_removal_is_refused_as_it_was_foretold(log in logs()) {
+        let mut state = State::default();
+        for (at, entry) in log.0 {
+            let foretold = match &entry.command {
+                Command::Unregister { request, segment, scope } if state.answer(request.id).is_none() => {
+                    Some(state.can_unregister(*segment, *scope))
+                }
+                _ => None,
+            };
+            let reply = state.apply(at, &entry);
+            // What is wrong with the request itself is another matter.
+            let other = [Rejection::NotFounded, Rejection::RequestExpired, Rejection::OutOfBounds("the request's time".into())];
+            if let Some(foretold) = foretold && !reply.as_ref().is_err_and(|why| other.contains(why)) {
+                prop_assert_eq!(reply.map(drop), foretold, "{:?}", entry);
+            }
+        }
+    }
+
+    #[test]
     fn a_request_has_one_answer_while_its_time_lasts(log in logs()) {
         let mut state = State::default();
         let mut answers: BTreeMap<RequestId, (LogTime, Reply)> = BTreeMap::new();

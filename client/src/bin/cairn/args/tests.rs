@@ -1,5 +1,3 @@
-use clap::CommandFactory;
-
 use super::*;
 
 fn parsed(words: &str) -> Result<Args, clap::Error> {
@@ -79,6 +77,17 @@ fn the_format_is_found_in_words_that_do_not_parse() {
         assert_eq!(format_of(&words(line)), Format::Json, "{line}");
     }
     assert_eq!(format_of(&words("cairn save -- -o json")), Format::Table);
+}
+
+#[test]
+fn the_usage_is_that_of_the_command_that_was_meant() {
+    for (line, usage) in [
+        ("cairn save --epoch 1 a", "Usage: cairn save [OPTIONS] <NAME> <FILE>"),
+        ("cairn --endpoint a:1 node ls --state x", "Usage: cairn node ls [OPTIONS]"),
+        ("cairn frobnicate", "Usage: cairn [OPTIONS] <COMMAND>"),
+    ] {
+        assert_eq!(usage_of(&words(line)).to_string(), usage, "{line}");
+    }
 }
 
 #[test]

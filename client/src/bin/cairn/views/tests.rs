@@ -128,11 +128,11 @@ fn lists_print_one_document_or_one_object_a_line() {
     let view = Segments::new(&segments);
     let first = json!({
         "name": "db/main", "kind": "file", "owner": "n1", "epoch": 1, "head": 3, "size": 5, "digest": hex(),
-        "modified": "1970-01-01T00:00:00Z", "under_replicated": false,
+        "modified": "1970-01-01T00:00:00.000Z", "under_replicated": false,
     });
     let second = json!({
         "name": "db/main", "kind": "file", "owner": null, "epoch": 1, "head": null, "size": null, "digest": null,
-        "modified": "1970-01-01T00:00:00Z", "under_replicated": false,
+        "modified": "1970-01-01T00:00:00.000Z", "under_replicated": false,
     });
     assert_eq!(json(&view), json!({"segments": [first, second]}));
     let lines: Vec<Value> = view.lines().unwrap().iter().map(|l| serde_json::from_str(l).unwrap()).collect();

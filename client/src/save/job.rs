@@ -1,0 +1,226 @@
+//! One save: its bytes, wherever they are just now, and its attempts.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cairn_store::segment::Kind;
+
+use super::{Observer, Phase, SaveOptions, Source, Step, Stop, StopOnDrop, blocking, follow};
+use crate::api::{Code, Error, Hello, SaveRequest, Saved};
+use crate::dial::{Client, Session};
+use crate::fault::{Fault, FileFault};
+use crate::retry::{Failure, Retry};
+use crate::source::SourceFile;
+use crate::spool::{Spool, Spooled};
+
+/// The bytes of a save, wherever they are just now.
+pub(super) struct Job {
+    request: SaveRequest,
+    file: Option<Arc<SourceFile>>,
+    /// The file is not there, and an earlier save with the same request id may have taken it.
+    missing: Option<Fault>,
+    repeats: bool,
+    take: bool,
+    /// In each spool where it was put. All stay until the save is over: the node that was asked first may be at work.
+    spooled: Vec<Spooled>,
+    /// An application's own spool file: it stays until the save is over, whichever node is asked.
+    given: Option<Spooled>,
+    /// Endpoints on other machines.
+    strangers: BTreeSet<String>,
+    observer: Option<Observer>,
+}
+
+impl Job {
+    pub(super) async fn open(options: SaveOptions) -> Result<Self, Fault> {
+        let (mut file, mut missing, mut take, mut given) = (None, None, false, None);
+        match options.source {
+            Source::File { path, take: wanted } => {
+                take = wanted;
+                let (opened, there) = blocking(move || (SourceFile::open(&path), is_there(&path))).await?;
+                match opened {
+                    Ok(opened) => file = Some(Arc::new(opened)),
+                    Err(fault) if options.repeats && !there => missing = Some(fault),
+                    Err(fault) => return Err(fault),
+                }
+            }
+            Source::Spooled(spooled) => given = Some(spooled),
+        }
+        let request = SaveRequest {
+            request: options.request,
+            wait: Duration::ZERO,
+            name: options.name,
+            file: String::new(),
+            kind: Kind::File,
+            replicas: options.replicas,
+            ack: options.ack,
+            keep: options.keep,
+            if_version: options.if_version,
+            epoch: options.epoch,
+            labels: options.labels,
+        };
+        Ok(Self {
+            request,
+            file,
+            missing,
+            repeats: options.repeats,
+            take,
+            spooled: Vec::new(),
+            given,
+            strangers: BTreeSet::new(),
+            observer: options.observer,
+        })
+    }
+
+    pub(super) async fn attempt(&mut self, client: &Client, retry: &mut Retry) -> Result<Saved, Stop> {
+        let session = client.session(retry.left()).await?;
+        let hello = client.greet(&session, retry).await?;
+        retry.at(hello.incarnation);
+        let Some(spool) = spool_of(&hello)? else { return Err(self.stranger(client, &session, &hello)) };
+        if self.put(spool).await? {
+            // Copying a large file takes its time, and was progress.
+            retry.progress();
+        }
+        self.request.wait = client.wait_in_all();
+        self.spooled.iter_mut().for_each(Spooled::hand_over);
+        let observe = |done, total| self.observe(Step { phase: Phase::Sending, done, total });
+        follow(client, &session, retry, observe, |rpc, context| {
+            let request = self.request.clone();
+            async move { rpc.save(context, request).await }
+        })
+        .await
+    }
+
+    /// The node is on another machine; another endpoint may be on this one.
+    fn stranger(&mut self, client: &Client, session: &Session, hello: &Hello) -> Stop {
+        let (node, spool) = (&hello.node, hello.spool.display());
+        let message = format!("{node} is not on this machine: its spool {spool} is not here");
+        let hint = "save through the node of this machine: see --endpoint and CAIRN_ENDPOINTS";
+        self.strangers.insert(session.endpoint.to_string());
+        if client.endpoints().iter().all(|endpoint| self.strangers.contains(endpoint)) {
+            return Fault::invalid(message, hint).into();
+        }
+        client.turn(session);
+        Failure::unreached(Error::unavailable(message).hint(hint)).into()
+    }
+
+    /// Sees to it that the bytes are in the spool of this very node; whether they had to be put there.
+    async fn put(&mut self, spool: Spool) -> Result<bool, Fault> {
+        if self.missing.is_some() {
+            // Without a file a node can only answer what it knows.
+            return Ok(false);
+        }
+        let mut known = self.spooled.iter().chain(&self.given);
+        if let Some(here) = known.find(|spooled| spooled.incarnation() == spool.incarnation()) {
+            self.request.file = here.name().to_owned();
+            return Ok(false);
+        }
+        let file = match (&self.file, &self.given) {
+            (Some(file), _) => Arc::clone(file),
+            (None, given) => {
+                let path = given.as_ref().map(|s| s.path().to_owned()).unwrap_or_default();
+                Arc::new(blocking(move || SourceFile::open(&path)).await??)
+            }
+        };
+        // What was moved into another spool stays there, and is copied from there.
+        let (take, observer) = (self.take && self.spooled.is_empty(), self.observer.clone());
+        let stopped = StopOnDrop::default();
+        let stop = Arc::clone(&stopped.0);
+        let spooled = blocking(move || {
+            if take && let Some(taken) = spool.take(&file)? {
+                return Ok(taken);
+            }
+            spool.copy(&file, &mut |done| {
+                if let Some(observer) = &observer {
+                    observer(Step { phase: Phase::Spooling, done, total: file.size() });
+                }
+                if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+            })
+        })
+        .await??;
+        self.request.file = spooled.name().into();
+        self.spooled.push(spooled);
+        Ok(true)
+    }
+
+    fn observe(&self, step: Step) {
+        if let Some(observer) = &self.observer {
+            observer(step);
+        }
+    }
+
+    /// Sees to it that the result is that of these bytes: an earlier save may have had the request id.
+    pub(super) async fn compare(&self, saved: &Saved) -> Result<(), Fault> {
+        let Some(spooled) = self.spooled.first().or(self.given.as_ref()).filter(|_| self.repeats) else {
+            return Ok(());
+        };
+        // A file that was taken may be readable only where it is open already.
+        let taken = self.file.clone().filter(|file| file.is_named(spooled.path()));
+        let (path, size, digest) = (spooled.path().to_owned(), saved.size, saved.digest);
+        let same = blocking(move || {
+            let file = match taken {
+                Some(file) => file,
+                None => Arc::new(SourceFile::open(&path)?),
+            };
+            Ok::<_, Fault>(file.size() == size && file.digest()? == digest)
+        });
+        match same.await? {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::new(Code::Conflict, "this request id was used for another save")
+                .hint("use a new --request-id")
+                .into()),
+            Err(fault) => Err(fault.unknown()),
+        }
+    }
+
+    /// Saved: a file that was taken is gone.
+    pub(super) fn finish(&mut self) {
+        self.spooled.drain(..).for_each(Spooled::keep);
+        if let (true, Some(file)) = (self.take, &self.file) {
+            // It could only be copied (another file system, or another name). If it changed since, it is not what was saved.
+            if file.is_at(file.path())
+                && let Err(error) = std::fs::remove_file(file.path())
+            {
+                tracing::warn!("saved, but {}", FileFault::new("remove", file.path(), &error));
+            }
+        }
+    }
+
+    /// Not saved: a file that was taken is put back.
+    pub(super) fn abandon(&mut self, fault: Fault) -> Fault {
+        let fault = match (self.missing.take(), fault) {
+            // The node knows no such request: then it is the file that is missing.
+            (Some(missing), Fault::Request(error)) if error.code == Code::Invalid => missing,
+            (_, fault) => fault,
+        };
+        let outcome = fault.outcome();
+        // Here and now, however long it takes: nobody must end it half-way.
+        let stuck: Vec<String> = self
+            .spooled
+            .drain(..)
+            .filter_map(|spooled| spooled.give_back(outcome).err())
+            .map(|stuck| stuck.with_hint())
+            .collect();
+        match (stuck.is_empty(), fault) {
+            (true, fault) => fault,
+            (false, Fault::Request(error)) => error.hint(stuck.join("; ")).into(),
+            (false, Fault::File(fault)) => fault.hint(stuck.join("; ")).into(),
+        }
+    }
+}
+
+/// The spool of the node that said hello, if it is on this machine.
+fn spool_of(hello: &Hello) -> Result<Option<Spool>, Fault> {
+    Spool::recognise(&hello.spool, hello.incarnation).map_err(|error| {
+        let hint = format!("this user needs access to the spool of {}", hello.node);
+        FileFault::new("recognise the spool", &hello.spool, &error).hint(hint).into()
+    })
+}
+
+/// Whether there is anything at `path`, even if it cannot be opened.
+fn is_there(path: &Path) -> bool {
+    !std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
