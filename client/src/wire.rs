@@ -13,6 +13,7 @@ use cairn_store::digest::Digest;
 use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, SegmentId};
 use cairn_store::name::Name;
 use cairn_store::segment::{Epoch, Receipt, Version};
+use cairn_store::time::LogTime;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -118,6 +119,8 @@ pub struct Sealed {
     pub digest: Digest,
     /// The length of the table that follows, in bytes.
     pub table: u64,
+    /// The sender's log time: a holder that is behind with its log must not give a word that has run out already.
+    pub time: LogTime,
 }
 
 /// The holder's word, once the copy is durable.

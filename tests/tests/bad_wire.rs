@@ -15,6 +15,7 @@ use cairn_client::wire::{
 use cairn_store::digest::{BLOCK_BYTES, BlockTable, Digest, TableBuilder};
 use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, SegmentId};
 use cairn_store::segment::{Epoch, Version};
+use cairn_store::time::LogTime;
 use cairn_tests::wait::{PATIENCE, until};
 use cairn_tests::{Cluster, Run, Shared, files};
 use uuid::Uuid;
@@ -323,7 +324,7 @@ fn push(cluster: &Cluster, copy: CopyId, sent: &[u8], digest: Digest, table: &[u
     send(socket.as_mut(), &frame(&order(copy, sent.len() as u64)));
     assert_eq!(receive::<PushAnswer>(socket.as_mut()), Some(PushAnswer(Ok(()))));
     send(socket.as_mut(), sent);
-    send(socket.as_mut(), &frame(&Sealed { digest, table: table.len() as u64 }));
+    send(socket.as_mut(), &frame(&Sealed { digest, table: table.len() as u64, time: LogTime(0) }));
     send(socket.as_mut(), table);
     receive(socket.as_mut())
 }

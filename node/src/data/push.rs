@@ -79,7 +79,8 @@ pub async fn push(
         },
         Err(_) => return Err(PushError::Source),
     };
-    let sealed = Sealed { digest: table.digest(), table: table.as_bytes().len() as u64 };
+    let time = core.view.borrow().state.time;
+    let sealed = Sealed { digest: table.digest(), table: table.as_bytes().len() as u64, time };
     wire::send(&mut stream, &sealed).await?;
     let sent = async {
         stream.write_all(table.as_bytes()).await?;

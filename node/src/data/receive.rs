@@ -7,7 +7,9 @@ use cairn_client::wire::{self, Push, PushAnswer, PushDone, Refusal, RefusalCode,
 use cairn_store::digest::{BlockTable, TableBuilder, block_count};
 use cairn_store::disk::Toc;
 use cairn_store::id::CopyId;
+use cairn_store::meta::state::COMMIT_WINDOW;
 use cairn_store::segment::{Receipt, SIZE_MAX};
+use cairn_store::time::LogTime;
 use tokio::io::AsyncReadExt;
 
 use super::refusal;
@@ -35,8 +37,8 @@ pub async fn receive(
     };
     let received = take_bytes(core, stream, &push, &draft).await;
     match received {
-        Ok((mut stream, table)) => {
-            let done = finish(core, &push, draft, table).await;
+        Ok((mut stream, arrived)) => {
+            let done = finish(core, &push, draft, arrived).await;
             wire::send(&mut stream, &PushDone(done)).await?;
             Ok(stream)
         }
@@ -60,12 +62,19 @@ async fn begin(core: &Core, push: &Push) -> Result<Draft, Refusal> {
     Draft::begin(core, push.copy, push.size).await.map_err(|e| core.refuse_io(&e))
 }
 
+/// What arrived.
+struct Arrived {
+    table: BlockTable,
+    /// The sender's log time.
+    time: LogTime,
+}
+
 async fn take_bytes(
     core: &Core,
     stream: Box<dyn Stream>,
     push: &Push,
     draft: &Draft,
-) -> Result<(Box<dyn Stream>, Result<BlockTable, Refusal>), WireError> {
+) -> Result<(Box<dyn Stream>, Result<Arrived, Refusal>), WireError> {
     let limits = core.limits.payload();
     let mut stream = stream;
     wire::send(&mut stream, &PushAnswer(Ok(()))).await?;
@@ -86,16 +95,17 @@ async fn take_bytes(
     core.env.timeout(idle, stream.read_exact(&mut bytes)).await.ok_or_else(timed_out)??;
     // What arrived is hashed here; the sender's word is only compared.
     let table = draft.table().filter(|own| own.digest() == sealed.digest && own.as_bytes() == bytes);
-    Ok((stream, table.ok_or_else(|| refusal(RefusalCode::Corrupt, "the bytes changed on the way"))))
+    let arrived = table.map(|table| Arrived { table, time: sealed.time });
+    Ok((stream, arrived.ok_or_else(|| refusal(RefusalCode::Corrupt, "the bytes changed on the way"))))
 }
 
 async fn finish(
     core: &Core,
     push: &Push,
     draft: Draft,
-    table: Result<BlockTable, Refusal>,
+    arrived: Result<Arrived, Refusal>,
 ) -> Result<Receipt, Refusal> {
-    let done = publish(core, push, draft, table).await;
+    let done = publish(core, push, draft, arrived).await;
     if done.is_err() {
         core.discard(push.copy).await;
     }
@@ -106,9 +116,9 @@ async fn publish(
     core: &Core,
     push: &Push,
     draft: Draft,
-    table: Result<BlockTable, Refusal>,
+    arrived: Result<Arrived, Refusal>,
 ) -> Result<Receipt, Refusal> {
-    let table = table?;
+    let Arrived { table, time } = arrived?;
     draft.sync(core).await.map_err(|e| core.refuse_io(&e))?;
     let toc = Toc {
         cluster: core.identity.cluster,
@@ -120,7 +130,8 @@ async fn publish(
         epoch: push.epoch,
         digest: table.digest(),
         table,
-        until: core.commit_window(),
+        // This node may be far behind with its log, and its own time would be over when it has caught up.
+        until: core.commit_window().max(time.after(COMMIT_WINDOW)),
     };
     core.publish(toc).await.map_err(|e| core.refuse_io(&e))
 }
