@@ -26,11 +26,16 @@ pub(crate) fn run(args: DemoArgs) -> Result<u8, Failure> {
         None => std::env::current_exe().map_err(Failure::io("cannot find this program's own file"))?,
     };
     check(&file)?;
+    let runtime = small_runtime()?;
+    // First of all: whoever is asked to end must still tidy up.
+    let signals = runtime.block_on(async { Signals::listen() })?;
     let folder = temporary_dir()?;
     let wish = Wish { dir: folder.path(), executors: 3, storage: 1, base: BasePort::Free, capacity: None };
-    let plan = Plan::make(&wish)?;
-    let ended = small_runtime()?.block_on(until_signal(plan, &file));
-    // Only now that no node writes there.
+    let mut plan = Plan::make(&wish)?;
+    plan.write()?;
+    let ended = runtime.block_on(until_signal(plan, &file, signals));
+    // In this order: the folder goes only when nothing writes there any more.
+    drop(runtime);
     drop(folder);
     ended
 }
@@ -44,9 +49,8 @@ fn check(file: &Path) -> Result<(), Failure> {
     Err(Failure::new(message).hint("give a file to save, or none for this program itself"))
 }
 
-async fn until_signal(plan: Plan, file: &Path) -> Result<u8, Failure> {
+async fn until_signal(plan: Plan, file: &Path, mut signals: Signals) -> Result<u8, Failure> {
     let file: PathBuf = std::path::absolute(file).map_err(Failure::io(file.display()))?;
-    let mut signals = Signals::listen()?;
     let mut cluster = Cluster::new(plan)?;
     let ended = tokio::select! {
         told = story::tell(&mut cluster, &file) => told.map(|()| 0),

@@ -26,14 +26,14 @@ mod start;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::{Args, Command};
+use crate::args::Command;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    // Usage errors end here, with exit code 2.
-    let args = Args::parse();
+    let args = match args::parse() {
+        Ok(args) => args,
+        Err(code) => return ExitCode::from(code),
+    };
     match run(args.command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
