@@ -20,6 +20,7 @@ mod direct;
 mod layout;
 mod read;
 mod scan;
+mod spool;
 mod table;
 #[cfg(test)]
 mod tests;
