@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::harness::{Dev, cairnd, config, gone, nodes, refused, run, told, wait_until};
+use crate::harness::{Dev, cairnd, gone, nodes, refused, wait_until};
 
 #[test]
 fn dev_names_the_port_that_is_in_use() {
@@ -28,32 +28,6 @@ fn dev_keeps_its_folder_and_its_nodes_end_with_it() {
     assert_eq!(names, ["n1", "s1"]);
     assert!(first.iter().all(|n| n["id"].is_u64() && n["pid"].is_u64() && n["http"].is_string()), "{first:?}");
     assert_eq!(first[1]["dir"], dir.path().join("s1").to_str().unwrap());
-
-    // A member is told so; a stranger's folder is refused.
-    let seed = first[0]["endpoint"].as_str().unwrap();
-    let member = dir.path().join("s1/cairnd.toml");
-    let again = run(&["join", "--config", member.to_str().unwrap(), "--seed", seed]);
-    assert!(again.status.success(), "{:?}", told(&again));
-    assert!(String::from_utf8_lossy(&again.stdout).contains("has joined already"));
-    let other = TempDir::new().unwrap();
-    let file = config(other.path(), "");
-    assert!(run(&["init", "--config", file.to_str().unwrap()]).status.success());
-    refused(&run(&["join", "--config", file.to_str().unwrap(), "--seed", seed]), 4, &["empty folder"]);
-
-    // A join whose last step was lost gets the same id again.
-    let joiner = TempDir::new().unwrap();
-    let file = config(joiner.path(), "");
-    let text = fs::read_to_string(&file).unwrap().replace("\"n1\"", "\"late\"");
-    fs::write(&file, text).unwrap();
-    let join = ["join", "--config", file.to_str().unwrap(), "--seed", seed];
-    assert!(run(&join).status.success());
-    let identity = joiner.path().join("data/node.toml");
-    let before = fs::read_to_string(&identity).unwrap();
-    let incarnation = before.lines().find_map(|line| line.strip_prefix("incarnation = ")).unwrap();
-    fs::write(joiner.path().join("data/joining"), incarnation.trim_matches('"')).unwrap();
-    fs::remove_file(&identity).unwrap();
-    assert!(run(&join).status.success());
-    assert_eq!(fs::read_to_string(&identity).unwrap(), before);
 
     // Killed without a word, it takes its nodes with it.
     dev.end(Signal::KILL);

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cairn_node::config::Config;
 use cairn_node::env::Rng;
@@ -21,6 +22,9 @@ pub(super) const PORTS: u16 = 3;
 /// Where free ports are looked for: below those that the kernel gives to connections.
 const FREE_PORTS: std::ops::Range<u64> = 10_000..32_000;
 const FREE_TRIES: u32 = 200;
+/// How often, and how long, to wait for the ports that a cluster keeps.
+const PORT_TRIES: u32 = 20;
+const PORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +104,18 @@ impl Plan {
         Ok(Self { dir, nodes, settled: known.is_some(), lock })
     }
 
-    /// Whether every port is free.
+    /// Whether every port is free. Nodes of an earlier run that was just killed may take a moment to end.
     pub(crate) fn check_ports(&self) -> Result<(), Failure> {
+        for _ in 0..if self.settled { PORT_TRIES } else { 0 } {
+            if self.try_ports().is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(PORT_PAUSE);
+        }
+        self.try_ports()
+    }
+
+    fn try_ports(&self) -> Result<(), Failure> {
         let uses = |node: &NodePlan| {
             let addresses = [&node.rpc, &node.data, &node.http].map(String::clone);
             addresses.into_iter().zip(["service", "data plane", "HTTP"])
