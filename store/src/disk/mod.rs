@@ -18,6 +18,7 @@
 
 mod direct;
 mod layout;
+mod plain;
 mod read;
 mod scan;
 mod spool;
@@ -32,6 +33,7 @@ use std::path::PathBuf;
 
 pub use direct::{DIRECT_BYTES_MIN, SequentialFile};
 pub use layout::{FileDisk, SPOOL_MARK};
+pub use plain::read_text;
 pub use table::{TOC_KIND, Toc};
 
 use crate::id::CopyId;

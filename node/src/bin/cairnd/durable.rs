@@ -2,37 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-
-/// The longest file that is read, in bytes.
-const READ_BYTES_MAX: u64 = 1 << 20;
+use cairn_store::disk::read_text;
 
 /// A file's text; none if it is not there. Whatever is no regular file is refused, and cannot make us wait.
 pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
-    let at = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-    let irregular = || at(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-        // What O_NOFOLLOW says of a link, and opening says of a socket.
-        Err(Errno::LOOP | Errno::NXIO) => return Err(irregular()),
-        Err(e) => return Err(at(e.into())),
-    };
-    let metadata = file.metadata().map_err(at)?;
-    if !metadata.is_file() {
-        return Err(irregular());
+    match read_text(path) {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        read => read.map(Some),
     }
-    if metadata.len() > READ_BYTES_MAX {
-        return Err(at(io::Error::new(ErrorKind::InvalidData, format!("longer than {READ_BYTES_MAX} bytes"))));
-    }
-    let mut text = String::new();
-    file.take(READ_BYTES_MAX).read_to_string(&mut text).map_err(at)?;
-    Ok(Some(text))
 }
 
 /// Puts a file in place, durably.
