@@ -7,6 +7,8 @@ mod configuration;
 mod dev;
 mod folder;
 mod harness;
+mod join;
+mod start;
 
 use crate::harness::run;
 
