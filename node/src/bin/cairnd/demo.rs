@@ -10,13 +10,14 @@ pub(crate) mod app;
 mod compare;
 mod story;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::args::DemoArgs;
 use crate::cluster::{BasePort, Cluster, Plan, Wish};
 use crate::dev::temporary_dir;
-use crate::failure::Failure;
+use crate::failure::{Failure, USAGE};
 use crate::signals::Signals;
 use crate::{output, small_runtime};
 
@@ -40,13 +41,14 @@ pub(crate) fn run(args: DemoArgs) -> Result<u8, Failure> {
     ended
 }
 
+/// Before anything is made. Only what is a regular file is opened: a FIFO would make us wait.
 fn check(file: &Path) -> Result<(), Failure> {
-    let metadata = fs::metadata(file).map_err(Failure::io(file.display()))?;
-    if metadata.is_file() {
-        return Ok(());
-    }
-    let message = format!("{} is not a regular file", file.display());
-    Err(Failure::new(message).hint("give a file to save, or none for this program itself"))
+    let regular = fs::metadata(file).and_then(|found| match found.is_file() {
+        true => File::open(file).map(drop),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    });
+    let hint = "give a file that can be read, or none for this program itself";
+    regular.map_err(|error| Failure::io(file.display())(error).exit(USAGE).hint(hint))
 }
 
 async fn until_signal(plan: Plan, file: &Path, mut signals: Signals) -> Result<u8, Failure> {

@@ -43,7 +43,8 @@ pub(crate) fn run(args: DevArgs) -> Result<u8, Failure> {
 
 pub(crate) fn temporary_dir() -> Result<TempDir, Failure> {
     let made = tempfile::Builder::new().prefix("cairnd-").tempdir();
-    made.map_err(Failure::io("cannot make a temporary folder"))
+    let failed = Failure::io("cannot make a temporary folder");
+    made.map_err(|error| failed(error).hint("set TMPDIR to a folder that can be written to"))
 }
 
 async fn run_until_signal(plan: Plan, mut signals: Signals) -> Result<u8, Failure> {
