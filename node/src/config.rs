@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use cairn_store::node::{NodeName, Profile, Role};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 pub use keys::{KEYS, Key};
 pub use values::{Origin, Value, Values};
@@ -205,16 +206,24 @@ fn socket(values: &Values, dir: &Path, warnings: &mut Vec<String>) -> Result<Opt
 }
 
 fn log(values: &Values) -> Result<Log, ConfigError> {
-    let level = values.text("log.level")?.to_owned();
-    EnvFilter::builder()
-        .parse(&level)
-        .map_err(|error| values.wrong("log.level", &error.to_string(), "write error, warn, info, debug or trace"))?;
+    let level = values.parse("log.level", level)?.to_owned();
     let format = values.parse("log.format", |text| match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err("write \"text\" or \"json\""),
     })?;
     Ok(Log { level, format })
+}
+
+/// Alone, a word that is no level would name a crate, and everything else would be silent.
+fn level(text: &str) -> Result<&str, String> {
+    let hint = "write off, error, warn, info, debug or trace; or directives such as info,cairn_node=debug";
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let words = || text.split(',').filter(|word| !word.contains(['=', '[']));
+    if words().any(|word| !is_level(word)) {
+        return Err(hint.into());
+    }
+    EnvFilter::builder().parse(text).map(|_| text).map_err(|error| format!("{error}; {hint}"))
 }
 
 fn raft(values: &Values) -> Result<RaftTimes, ConfigError> {

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -10,6 +11,7 @@ use cairn_tests::cluster::gone;
 use cairn_tests::run::Run;
 use cairn_tests::wait::until;
 use cairn_tests::{bins, files};
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 /// A demo whose temporary folder is made in `folder`.
 fn demo(folder: &Path) -> Command {
@@ -63,10 +65,30 @@ fn it_takes_any_regular_file() {
     assert!(told.contains(&files::digest(&file)), "{told}");
     let empty = files::random(input.path(), "empty", 0, 0);
     Run::of(demo(folder.path()).arg(&empty)).expect(0);
-    let refused = Run::of(demo(folder.path()).arg(input.path())).expect(1);
-    assert!(refused.stderr.contains("not a regular file"), "{}", refused.stderr);
-    let missing = Run::of(demo(folder.path()).arg(input.path().join("missing"))).expect(1);
-    assert!(missing.stderr.contains("missing"), "{}", missing.stderr);
+    nothing_is_left(folder.path());
+}
+
+#[test]
+fn what_cannot_be_saved_is_refused_before_anything_is_made() {
+    let (folder, input) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fifo = input.path().join("fifo");
+    mkfifoat(CWD, &fifo, Mode::from_raw_mode(0o600)).unwrap();
+    let sealed = files::random(input.path(), "sealed", 10, 0);
+    std::fs::set_permissions(&sealed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let mut refused = vec![
+        (input.path().to_path_buf(), "not a regular file"),
+        (fifo, "not a regular file"),
+        (input.path().join("missing"), "No such file"),
+    ];
+    // Nothing is sealed from root.
+    if std::fs::File::open(&sealed).is_err() {
+        refused.push((sealed, "Permission denied"));
+    }
+    for (path, why) in refused {
+        let told = Run::of(demo(folder.path()).arg(&path)).expect(2).stderr;
+        assert!(told.contains(&path.display().to_string()) && told.contains(why), "{told}");
+        assert!(told.contains("hint: ") && !told.contains("os error"), "{told}");
+    }
     nothing_is_left(folder.path());
 }
 

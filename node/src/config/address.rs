@@ -37,12 +37,22 @@ pub(super) fn listen(
 }
 
 fn split(address: &str) -> Result<(&str, u16), &'static str> {
-    let (host, port) = address.rsplit_once(':').ok_or("write HOST:PORT")?;
+    let form = "write HOST:PORT, with a port from 1 to 65535";
+    let (host, port) = address.rsplit_once(':').ok_or(form)?;
     match port.parse() {
-        Ok(0) => Err("choose a port: others must know it"),
-        Ok(port) if !host.is_empty() => Ok((host, port)),
-        _ => Err("write HOST:PORT"),
+        Ok(0) => Err("choose a port from 1 to 65535: others must know it"),
+        Ok(port) => Ok((named(host)?, port)),
+        Err(_) => Err(form),
     }
+}
+
+/// A host's name, or an address.
+fn named(host: &str) -> Result<&str, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if ip(host).is_some() || !host.is_empty() && host.bytes().all(plain) {
+        return Ok(host);
+    }
+    Err("the host is a name such as db1.example.com, or an address such as 10.0.0.7 or [::1]")
 }
 
 /// Another name than `localhost` may stand for anything.
@@ -51,13 +61,13 @@ fn loopback(host: &str) -> bool {
 }
 
 fn public_host<'a>(values: &'a Values, key: &str, host: &'a str) -> Result<&'a str, ConfigError> {
+    let unspecified = |host| ip(host).is_some_and(|ip| ip.is_unspecified());
+    let hint = "set node.advertise to the host name or address under which others reach this node";
     match values.text("node.advertise")? {
-        "" if ip(host).is_some_and(|ip| ip.is_unspecified()) => {
-            let hint = "set node.advertise to the host name or address under which others reach this node";
-            Err(values.wrong(key, &format!("{host} is no address that others can use"), hint))
-        }
+        "" if unspecified(host) => Err(values.wrong(key, &format!("{host} is no address that others can use"), hint)),
         "" => Ok(host),
-        host => Ok(host),
+        told if unspecified(told) => Err(values.wrong("node.advertise", "is no address that others can use", hint)),
+        _ => values.parse("node.advertise", |told| named(told).map_err(|form| format!("{form}; without a port"))),
     }
 }
 

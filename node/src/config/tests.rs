@@ -83,6 +83,16 @@ fn values_that_make_no_sense_are_refused_where_they_stand() {
         ("listen", "data = \"127.0.0.1:7420\""),
         ("listen", "insecure = \"yes\""),
         ("log", "level = \"=loud\""),
+        ("log", "level = \"verbose\""),
+        ("log", "level = \"\""),
+        ("log", "level = \"info,cairn_node\""),
+        ("log", "level = \"cairn_node=loud\""),
+        ("listen", "rpc = \"127.0.0.1:65536\""),
+        ("listen", "rpc = \"127.0.0.1:-1\""),
+        ("listen", "http = \":7422\""),
+        ("listen", "rpc = \"http://127.0.0.1:7420\""),
+        ("node", "advertise = \"db1:7420\""),
+        ("node", "advertise = \"0.0.0.0\""),
         ("log", "format = \"xml\""),
         ("raft", "heartbeat = \"5\""),
         ("raft", "heartbeat = \"400ms\""),
@@ -96,8 +106,26 @@ fn values_that_make_no_sense_are_refused_where_they_stand() {
             _ => format!("{MINIMAL}[{section}]\n{line}\n"),
         };
         let error = parse(&text, &[], &[]).expect_err(line);
-        assert!(error.message.starts_with("/etc/cairn/c.toml") && !error.hint.is_empty(), "{error:?}");
+        let line = if section == "node" { 4 } else { 5 };
+        let places = [format!("/etc/cairn/c.toml:{line}: "), "/etc/cairn/c.toml: raft.election_min".into()];
+        assert!(places.iter().any(|place| error.message.starts_with(place)), "{error:?}");
+        assert!(error.message.contains(&format!("{section}.")) && !error.hint.is_empty(), "{error:?}");
     }
+    let error = parse("[node]\nname = n1\n", &[], &[]).unwrap_err();
+    assert!(error.message.starts_with("/etc/cairn/c.toml:2 is not TOML"), "{error:?}");
+    let error = parse("[node]\n\nnmae = \"n1\"\n", &[], &[]).unwrap_err();
+    assert!(error.message.starts_with("/etc/cairn/c.toml:3: "), "{error:?}");
+}
+
+#[test]
+fn a_level_is_a_word_and_directives_are_more() {
+    for level in ["off", "WARN", "trace", "info,cairn_node=debug", "cairn_node=debug", "warn,cairn_node[save]=trace"]
+    {
+        let config = parse(MINIMAL, &[&format!("log.level={level}")], &[]).expect(level);
+        assert_eq!(config.log.level, level);
+    }
+    let error = parse(MINIMAL, &["log.level=verbose"], &[]).unwrap_err();
+    assert!(error.message.contains("--set: log.level") && error.hint.contains("debug"), "{error:?}");
 }
 
 #[test]

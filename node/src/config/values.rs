@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use toml::de::DeTable;
+
 use super::ConfigError;
 use super::keys::{KEYS, Key};
 
@@ -33,6 +35,8 @@ pub struct Value {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Values {
     file: PathBuf,
+    /// Where in the file each key stands.
+    lines: BTreeMap<String, usize>,
     values: BTreeMap<&'static str, Value>,
 }
 
@@ -44,7 +48,7 @@ impl Values {
         variables: impl IntoIterator<Item = (String, String)>,
         warnings: &mut Vec<String>,
     ) -> Result<Self, ConfigError> {
-        let mut gathered = Self { file: file.into(), values: BTreeMap::new() };
+        let mut gathered = Self { file: file.into(), lines: BTreeMap::new(), values: BTreeMap::new() };
         for key in KEYS {
             if let Some(default) = key.default {
                 gathered.set(key, default.into(), Origin::Default);
@@ -86,9 +90,15 @@ impl Values {
         let place = match self.values.get(key).map(|value| &value.origin) {
             Some(Origin::Variable(name)) => format!("the variable {name}"),
             Some(Origin::Flag) => "--set".into(),
-            _ => self.file.display().to_string(),
+            _ => self.place(key),
         };
         ConfigError::new(format!("{place}: {key}: {what}"), hint)
+    }
+
+    /// The file, and the key's line if it stands there.
+    fn place(&self, key: &str) -> String {
+        let file = self.file.display();
+        self.lines.get(key).map_or_else(|| file.to_string(), |line| format!("{file}:{line}"))
     }
 
     fn set(&mut self, key: &Key, text: String, origin: Origin) {
@@ -96,24 +106,27 @@ impl Values {
     }
 
     fn take_file(&mut self, text: &str) -> Result<(), ConfigError> {
-        let file = self.file.display().to_string();
-        let table: toml::Table = text
-            .parse()
-            .map_err(|e: toml::de::Error| ConfigError::new(format!("{file} is not TOML: {e}"), "mend it there"))?;
+        let broken = |e: toml::de::Error| {
+            let line = e.span().map_or_else(String::new, |span| format!(":{}", line_at(text, span.start)));
+            ConfigError::new(format!("{}{line} is not TOML: {}", self.file.display(), e.message()), "mend it there")
+        };
+        let table: toml::Table = text.parse().map_err(broken)?;
+        self.lines = lines(text).map_err(broken)?;
         for (section, content) in &table {
             let toml::Value::Table(entries) = content else {
-                return Err(unknown(section, &file));
+                return Err(unknown(section, &self.place(section)));
             };
             for (short, value) in entries {
                 let name = format!("{section}.{short}");
-                let key = find(&name).ok_or_else(|| unknown(&name, &file))?;
+                let key = find(&name).ok_or_else(|| unknown(&name, &self.place(&name)))?;
                 let text = match value {
                     toml::Value::String(text) => text.clone(),
                     toml::Value::Integer(number) => number.to_string(),
                     toml::Value::Boolean(truth) => truth.to_string(),
                     _ => {
+                        let place = self.place(&name);
                         let message =
-                            format!("{file}: {name} is neither a text nor a whole number nor true or false");
+                            format!("{place}: {name} is neither a text nor a whole number nor true or false");
                         return Err(ConfigError::new(message, format!("it is {}", key.about)));
                     }
                 };
@@ -145,6 +158,24 @@ impl Values {
         }
         Ok(())
     }
+}
+
+/// The line of every key, by its full name.
+fn lines(text: &str) -> Result<BTreeMap<String, usize>, toml::de::Error> {
+    let mut lines = BTreeMap::new();
+    for (section, content) in DeTable::parse(text)?.get_ref() {
+        lines.insert(section.get_ref().to_string(), line_at(text, section.span().start));
+        for (short, _) in content.get_ref().as_table().into_iter().flatten() {
+            let name = format!("{}.{}", section.get_ref(), short.get_ref());
+            lines.insert(name, line_at(text, short.span().start));
+        }
+    }
+    Ok(lines)
+}
+
+/// Counted from 1.
+fn line_at(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
 fn find(name: &str) -> Option<&'static Key> {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::{Disk, ReadAt, SegmentWriter, Space, Toc, read, scan, write};
+use super::{Disk, ReadAt, SegmentWriter, Space, Toc, plain, read, scan, write};
 use crate::id::{CopyId, Incarnation};
 
 /// The file of the spool that holds the node's incarnation as text, without a line end.
@@ -53,7 +53,8 @@ impl FileDisk {
         Ok(disk)
     }
 
-    /// Opens a folder that [`FileDisk::create`] made; `NotFound` if any part of it is missing.
+    /// Opens a folder that [`FileDisk::create`] made; `NotFound` if any part of it is missing, `InvalidInput` if
+    /// something else stands in place of a file.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let disk = Self::new(dir);
         for folder in disk.folders() {
@@ -62,6 +63,7 @@ impl FileDisk {
                 return Err(io::Error::new(ErrorKind::NotFound, text));
             }
         }
+        plain::check(dir)?;
         Ok(disk)
     }
 
@@ -73,7 +75,7 @@ impl FileDisk {
     /// Keeps other daemons out of the folder while the returned file is held; `WouldBlock` if one is in it.
     pub fn lock(&self) -> io::Result<File> {
         let path = self.dir.join("lock");
-        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
+        let file = plain::open_or_create(&path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(file),
             Err(Errno::WOULDBLOCK) => {
@@ -87,10 +89,9 @@ impl FileDisk {
     /// The text of `node.toml`, if the node has an identity.
     pub fn read_identity(&self) -> io::Result<Option<String>> {
         let path = self.identity();
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
+        match plain::read_text(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(at(&path)(error)),
+            read => read.map(Some),
         }
     }
 

@@ -19,8 +19,10 @@
 
 mod direct;
 mod layout;
+mod plain;
 mod read;
 mod scan;
+mod spool;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ use std::path::PathBuf;
 
 pub use direct::{DIRECT_BYTES_MIN, SequentialFile};
 pub use layout::{FileDisk, SPOOL_MARK};
+pub use plain::read_text;
 pub use table::{TOC_KIND, Toc};
 
 use crate::id::CopyId;

@@ -14,7 +14,7 @@ use crate::digest::{BLOCK_BYTES, TableBuilder};
 use crate::id::{ClusterId, Incarnation, NodeId, SegmentId};
 use crate::record;
 use crate::segment::{Epoch, Version};
-use crate::time::LogTime;
+use crate::time::{LogTime, WallTime};
 
 const MARK: Incarnation = Incarnation(Uuid::from_u128(0xca12));
 
@@ -417,4 +417,48 @@ fn the_format_of_a_toc_stands() {
     let toc = toc(copy(0x42), &bytes);
     assert_eq!(record::encode(TOC_KIND, &toc).unwrap(), golden);
     assert_eq!(record::decode(TOC_KIND, golden), Ok((toc, &[][..])));
+}
+
+#[test]
+fn old_leftovers_of_the_spool_go_and_nothing_else() {
+    let (_dir, disk) = disk();
+    let hour = 3_600_000;
+    let begun: u64 = 1_700_000_000_000;
+    let id = |at: u64| uuid::Builder::from_unix_timestamp_millis(at, &[7; 10]).into_uuid();
+    let make = |name: &str, written: u64| {
+        let path = disk.spool().join(name);
+        fs::write(&path, name).unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(written);
+        File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+    };
+    let part = |at: u64| format!("cairn-{}.part", id(at).simple());
+    let stale = |at: u64| format!("stale-{}", id(at));
+    let left = [part(begun), stale(begun + 1), "cairn-00000000000000000000000000000abc.part".into()];
+    left.iter().for_each(|name| make(name, begun + 2));
+    // A stale load's file is a link to bytes that are older than it.
+    make(&stale(begun + 3), begun - 48 * hour);
+    // Moved in, and already linked by a copy that was kept.
+    make(&part(begun + 4), begun - 1);
+    fs::hard_link(disk.spool().join(part(begun + 4)), disk.dir().join("elsewhere")).unwrap();
+
+    // Written to lately; made lately; moved in, and nowhere else.
+    make(&part(begun + 5), begun + 20 * hour);
+    make(&stale(begun + 20 * hour), begun);
+    make(&part(begun + 6), begun - 1);
+    for name in ["state.db", "cairn-.part", "cairn-abc.part", "stale-", "stale-1", ".cairn-x.part"] {
+        make(name, begun);
+    }
+    make(&part(begun).to_uppercase().replace("CAIRN", "cairn").replace("PART", "part"), begun);
+    make(&format!("{}x", stale(begun)), begun);
+    fs::create_dir(disk.spool().join(part(begun + 7))).unwrap();
+    symlink("state.db", disk.spool().join(part(begun + 8))).unwrap();
+    let entries = || fs::read_dir(disk.spool()).unwrap().count();
+    let before = entries();
+
+    assert_eq!(disk.tidy_spool(WallTime(begun + 24 * hour)).unwrap(), 0, "not yet");
+    assert_eq!(disk.tidy_spool(WallTime(0)).unwrap(), 0, "a clock that went back");
+    assert_eq!(disk.tidy_spool(WallTime(begun + 25 * hour)).unwrap(), 5);
+    assert_eq!(entries(), before - 5);
+    assert!(left.iter().all(|name| !disk.spool().join(name).exists()));
+    assert!(disk.spool().join(part(begun + 6)).exists() && disk.spool().join(SPOOL_MARK).exists());
 }

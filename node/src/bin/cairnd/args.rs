@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use cairn_store::name::Name;
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::failure::USAGE;
+use crate::output;
 
 /// Keeps copies of what applications save, together with other nodes.
 #[derive(Debug, Parser)]
@@ -96,4 +100,22 @@ pub(crate) enum AppCommand {
     Save { name: Name, file: PathBuf },
     /// Takes NAME over, and resumes from it at FILE.
     Load { name: Name, file: PathBuf },
+}
+
+/// What was typed; else the exit code, and everything is said.
+pub(crate) fn parse() -> Result<Args, u8> {
+    Args::try_parse().map_err(|error| {
+        let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+        if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            // Nothing can be said about a stream that cannot be written to.
+            let _ = error.print();
+            return if asked { 0 } else { USAGE };
+        }
+        let text = error.render().to_string();
+        let (what, _) = text.split_once("\n\nFor more information").unwrap_or((&text, ""));
+        let known = |word: &String| Args::command().find_subcommand(word).is_some_and(|found| !found.is_hide_set());
+        let command = std::env::args().nth(1).filter(known).map(|word| format!("{word} ")).unwrap_or_default();
+        output::note(&format!("{}\nhint: see `cairnd {command}--help`", what.trim_end()));
+        USAGE
+    })
 }

@@ -1,6 +1,6 @@
 //! A cluster of processes on this machine, for `dev` and `demo`.
 //!
-//! - `plan`: which nodes, where, on which ports; what an earlier run left is taken as it is;
+//! - `plan`: which nodes, where, on which ports; `earlier`: what an earlier run left, which is taken as it is;
 //! - `child`: one node's process, which ends with this one;
 //! - `record`: `cluster.json`;
 //! - here: from the plan to a cluster that is ready, and its end.
@@ -8,6 +8,7 @@
 //! Every step may be taken again, so a folder whose first set-up was interrupted is no special case.
 
 mod child;
+mod earlier;
 mod plan;
 mod record;
 

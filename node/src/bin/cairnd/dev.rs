@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cairn_store::node::Role;
 use tempfile::TempDir;
 
 use crate::args::DevArgs;
@@ -10,7 +11,13 @@ use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::{output, small_runtime};
 
+/// Copies on other nodes that a save wants unless it says otherwise.
+const REPLICAS: usize = 2;
+
 pub(crate) fn run(args: DevArgs) -> Result<u8, Failure> {
+    let runtime = small_runtime()?;
+    // First of all: whoever is asked to end must still tidy up.
+    let signals = runtime.block_on(async { Signals::listen() })?;
     let (dir, temporary) = match args.dir {
         Some(dir) => (dir, None),
         None => {
@@ -23,22 +30,24 @@ pub(crate) fn run(args: DevArgs) -> Result<u8, Failure> {
         Some(0) => BasePort::Free,
         Some(port) => BasePort::At(port),
     };
-    let plan =
+    let mut plan =
         Plan::make(&Wish { dir: &dir, executors: args.nodes, storage: args.storage_nodes, base, capacity: None })?;
     plan.check_ports()?;
-    let ended = small_runtime()?.block_on(run_until_signal(plan));
-    // Only now that no node writes there.
+    plan.write()?;
+    let ended = runtime.block_on(run_until_signal(plan, signals));
+    // In this order: the folder goes only when nothing writes there any more.
+    drop(runtime);
     drop(temporary);
     ended
 }
 
 pub(crate) fn temporary_dir() -> Result<TempDir, Failure> {
     let made = tempfile::Builder::new().prefix("cairnd-").tempdir();
-    made.map_err(Failure::io("cannot make a temporary folder"))
+    let failed = Failure::io("cannot make a temporary folder");
+    made.map_err(|error| failed(error).hint("set TMPDIR to a folder that can be written to"))
 }
 
-async fn run_until_signal(plan: Plan) -> Result<u8, Failure> {
-    let mut signals = Signals::listen()?;
+async fn run_until_signal(plan: Plan, mut signals: Signals) -> Result<u8, Failure> {
     let mut cluster = Cluster::new(plan)?;
     let ended = tokio::select! {
         ended = serve(&mut cluster) => ended,
@@ -65,17 +74,29 @@ async fn serve(cluster: &mut Cluster) -> Result<u8, Failure> {
     }
 }
 
+/// Only what works with the nodes that there are.
 fn next_commands(cluster: &Cluster) -> String {
-    let endpoint = |at: usize| cluster.plan.nodes.get(at).map_or("", |node| node.rpc.as_str());
-    let (first, second) = (endpoint(0), endpoint(1.min(cluster.plan.nodes.len().saturating_sub(1))));
-    let pid = cluster.plan.nodes.first().and_then(|node| cluster.pid(node)).unwrap_or_default();
+    let nodes = &cluster.plan.nodes;
+    let others = nodes.len().saturating_sub(1);
+    let executors: Vec<_> = nodes.iter().filter(|node| node.role == Role::Executor).collect();
+    let first = executors.first().map_or("", |node| node.rpc.as_str());
+    let replicas = if others < REPLICAS { format!(" --replicas {others}") } else { String::new() };
+    let load = match executors.as_slice() {
+        [first, second, _, ..] => {
+            let pid = cluster.pid(first).unwrap_or_default();
+            let claim = "cairn load greetings/hello --claim --out hello.md --endpoint";
+            format!("kill -9 {pid}\n  {claim} {}", second.rpc)
+        }
+        // Without a majority nothing is decided, so nobody is killed.
+        [_, second] => format!("cairn load greetings/hello --out hello.md --endpoint {}", second.rpc),
+        _ => "cairn load greetings/hello --out hello.md".into(),
+    };
     format!(
         "\nto try out, in another terminal:\n  \
          export CAIRN_ENDPOINTS={first}\n  \
-         cairn save greetings/hello README.md\n  \
+         cairn save greetings/hello README.md{replicas}\n  \
          cairn show greetings/hello\n  \
-         kill -9 {pid}\n  \
-         cairn load greetings/hello --claim --out hello.md --endpoint {second}\n\
+         {load}\n\
          Ctrl-C ends the cluster.\n"
     )
 }

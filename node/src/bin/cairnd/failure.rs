@@ -43,13 +43,15 @@ impl Failure {
 
     /// `doing` failed.
     pub(crate) fn io(doing: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
-        move |error| Self::new(format!("{doing}: {error}"))
+        move |error| Self::from(io::Error::new(error.kind(), format!("{doing}: {error}")))
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::new(error.to_string())
+        let text = error.to_string();
+        // The operating system's number says nothing that its words do not.
+        Self::new(text.split(" (os error").next().unwrap_or(&text))
     }
 }
 

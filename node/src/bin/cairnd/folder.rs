@@ -1,7 +1,7 @@
 //! What a node's folder says of it.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,12 +42,12 @@ impl Folder {
             ))
         };
         let identity = identity(dir)?.ok_or_else(nobody)?;
-        let folder = Self::lock(FileDisk::open(dir)?)?;
+        let folder = Self::lock(FileDisk::open(dir).map_err(spoilt)?)?;
         // Applications can write there; without the right mark they would not find their node's spool.
-        let mark = fs::read_to_string(folder.disk.spool().join(SPOOL_MARK)).unwrap_or_default();
+        let mark = durable::read(&folder.disk.spool().join(SPOOL_MARK)).ok().flatten().unwrap_or_default();
         if mark.trim() != identity.incarnation.to_string() {
             tracing::warn!("the mark in the spool was not this node's; it is written anew");
-            FileDisk::create(dir, identity.incarnation)?;
+            FileDisk::create(dir, identity.incarnation).map_err(spoilt)?;
         }
         Ok((folder, identity))
     }
@@ -62,7 +62,7 @@ impl Folder {
                     return Err(Failure::new(e.to_string())
                         .hint("end that one first, or give this node a node.dir of its own"));
                 }
-                Err(e) => return Err(e.into()),
+                Err(e) => return Err(spoilt(e)),
             }
             std::thread::sleep(LOCK_PAUSE);
         }
@@ -75,17 +75,20 @@ impl Folder {
     }
 }
 
+/// The folder is not as we left it.
+fn spoilt(error: io::Error) -> Failure {
+    Failure::from(error).hint(
+        "nothing was changed. Put back what belongs there; or let this machine join as a new node, in an empty folder",
+    )
+}
+
 /// Who the node in `dir` is; none if nobody is there.
 pub(crate) fn identity(dir: &Path) -> Result<Option<Identity>, Failure> {
-    let path = dir.join("node.toml");
-    match fs::read_to_string(&path) {
-        Ok(text) => Identity::from_toml(&text).map(Some).map_err(|e| {
-            Failure::new(format!("{}: {e}", dir.display()))
-                .hint("nothing was changed; restore node.toml as it was, or begin anew in an empty folder")
-        }),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(Failure::io(path.display())(e)),
-    }
+    let Some(text) = durable::read(&dir.join("node.toml")).map_err(spoilt)? else { return Ok(None) };
+    Identity::from_toml(&text).map(Some).map_err(|e| {
+        Failure::new(format!("{}: {e}", dir.display()))
+            .hint("nothing was changed; restore node.toml as it was, or begin anew in an empty folder")
+    })
 }
 
 /// A folder without an identity that has a log nevertheless has lost it.
@@ -108,15 +111,9 @@ impl Joining {
 
     pub(crate) fn read(&self) -> Result<Option<Incarnation>, Failure> {
         let path = self.0.display();
-        match fs::read_to_string(&self.0) {
-            Ok(text) => text
-                .trim()
-                .parse()
-                .map(Some)
-                .map_err(|_| Failure::new(format!("{path} is damaged")).hint("begin anew in an empty folder")),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-            Err(e) => Err(Failure::io(path)(e)),
-        }
+        let Some(text) = durable::read(&self.0).map_err(spoilt)? else { return Ok(None) };
+        let damaged = |_| Failure::new(format!("{path} is damaged")).hint("begin anew in an empty folder");
+        text.trim().parse().map(Some).map_err(damaged)
     }
 
     pub(crate) fn write(&self, incarnation: Incarnation) -> Result<(), Failure> {

@@ -3,18 +3,21 @@
 use std::path::Path;
 use std::time::Duration;
 
+use cairn_client::api::{Code, Outcome};
 use cairn_client::dial::Client;
 use cairn_node::config::Config;
 use cairn_node::identity::Identity;
-use cairn_store::id::Incarnation;
+use cairn_store::id::{ClusterId, Incarnation};
 
 use crate::args::JoinArgs;
-use crate::failure::{CONFLICT, Failure};
+use crate::failure::{CONFLICT, Failure, UNAVAILABLE, USAGE};
 use crate::folder::{Folder, Joining, check_unused, identity, new_id};
 use crate::{output, small_runtime};
 
 /// How long the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the seeds may take to answer at all.
+const SEED_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &JoinArgs) -> Result<(), Failure> {
     let config = Config::read(&args.node.config, &args.node.set)?;
@@ -22,10 +25,17 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), Failure> {
     let seeds = Client::new(args.seed.clone(), PATIENCE);
     let runtime = small_runtime()?;
     let (dir, file) = (config.dir.display(), args.node.config.display());
-    if let Some(known) = identity(&config.dir)? {
-        runtime.block_on(check_member(&config, &known, &seeds))?;
+    let known = identity(&config.dir)?;
+    if known.is_none() {
+        check_unused(&config.dir)?;
+    }
+    // Before anything is made: who was given wrong seeds may try others, or found a cluster.
+    let cluster = runtime.block_on(first_contact(&args.seed))?;
+    if let Some(known) = known {
+        runtime.block_on(check_member(&config, &known, cluster, &seeds))?;
         output::line(&format!("{dir} has joined already: it is node {} of cluster {}", known.node, known.cluster));
     } else {
+        runtime.block_on(check_name(&config, &seeds))?;
         let joined = runtime.block_on(join(&config, Prepared::make(&config.dir)?, &seeds))?;
         output::line(&format!("node {} has joined cluster {} as {}", config.name, joined.cluster, joined.node));
     }
@@ -33,11 +43,41 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The cluster of the first seed that answers.
+async fn first_contact(seeds: &[String]) -> Result<ClusterId, Failure> {
+    let client = Client::new(seeds.to_vec(), SEED_PATIENCE);
+    let hello = client.hello().await.map_err(|error| {
+        let mistyped = error.code == Code::Invalid;
+        Failure::new(format!("--seed {}: {}", seeds.join(","), error.message))
+            .exit(if mistyped { USAGE } else { UNAVAILABLE })
+            .hint("name a running member's listen.rpc address: --seed HOST:PORT. Nothing was changed")
+    })?;
+    Ok(hello.cluster)
+}
+
+/// Whether the cluster has another node of this name. Only a first look: the cluster itself decides.
+async fn check_name(config: &Config, seeds: &Client) -> Result<(), Failure> {
+    // A join that began may have been carried out, and then the name is this node's own.
+    if Joining::of(&config.dir).read()?.is_some() {
+        return Ok(());
+    }
+    match seeds.nodes().await?.iter().find(|node| node.name == config.name) {
+        Some(other) => {
+            let message =
+                format!("the cluster has a node {} already: {}, at {}", other.name, other.id, other.endpoint);
+            Err(Failure::new(message).exit(CONFLICT).hint("give this one another node.name; see `cairn node ls`"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A folder that is ready to join, and the life under which it will be known.
 pub(crate) struct Prepared {
     folder: Folder,
     joining: Joining,
     incarnation: Incarnation,
+    /// Whether no earlier join may have told the cluster of it.
+    fresh: bool,
 }
 
 impl Prepared {
@@ -46,20 +86,30 @@ impl Prepared {
     pub(crate) fn make(dir: &Path) -> Result<Self, Failure> {
         check_unused(dir)?;
         let joining = Joining::of(dir);
-        let incarnation = joining.read()?.unwrap_or_else(|| Incarnation(new_id()));
+        let begun = joining.read()?;
+        let (fresh, incarnation) = (begun.is_none(), begun.unwrap_or_else(|| Incarnation(new_id())));
         let folder = Folder::make(dir, incarnation)?;
         if identity(dir)?.is_some() {
             return Err(Failure::new(format!("{} was given to another node just now", dir.display())).exit(CONFLICT));
         }
         joining.write(incarnation)?;
-        Ok(Self { folder, joining, incarnation })
+        Ok(Self { folder, joining, incarnation, fresh })
     }
 }
 
 /// Joins the cluster of `seeds`, and writes down who the node is there.
 pub(crate) async fn join(config: &Config, prepared: Prepared, seeds: &Client) -> Result<Identity, Failure> {
     let incarnation = prepared.incarnation;
-    let joined = seeds.join(incarnation, config.profile()?).await?;
+    let joined = match seeds.join(incarnation, config.profile()?).await {
+        Ok(joined) => joined,
+        Err(error) => {
+            if prepared.fresh && error.outcome == Outcome::None {
+                // Nobody knows of it: the folder is free for another join, or an init.
+                prepared.joining.remove()?;
+            }
+            return Err(error.into());
+        }
+    };
     let identity = Identity { cluster: joined.cluster, node: joined.id, incarnation, founder: false };
     prepared.folder.identify(&identity)?;
     prepared.joining.remove()?;
@@ -67,9 +117,8 @@ pub(crate) async fn join(config: &Config, prepared: Prepared, seeds: &Client) ->
 }
 
 /// The folder has an identity: is it a member of the cluster of `seeds`?
-async fn check_member(config: &Config, known: &Identity, seeds: &Client) -> Result<(), Failure> {
+async fn check_member(config: &Config, known: &Identity, theirs: ClusterId, seeds: &Client) -> Result<(), Failure> {
     let dir = config.dir.display();
-    let theirs = seeds.hello().await?.cluster;
     if theirs != known.cluster {
         let message = format!("{dir} holds a node of cluster {}, and the seeds are of {theirs}", known.cluster);
         return Err(Failure::new(message).exit(CONFLICT).hint("name other seeds, or give node.dir an empty folder"));

@@ -2,6 +2,7 @@
 //!
 //! - `args`: what can be typed;
 //! - `init`, `join`, `start`: the life of one node; `folder`: what its folder says of it; `logs`: what it tells;
+//!   `descriptors`: how many files it may open;
 //! - `dev`, `demo`: a cluster of processes on loopback; `cluster`: how one is planned, started, watched and ended;
 //! - `output`: where data goes; `failure`: errors, and the exit codes; `durable`: files that survive a power cut;
 //!   `parent`: processes that end with the one that started them; `signals`: asked to end.
@@ -12,6 +13,7 @@
 mod args;
 mod cluster;
 mod demo;
+mod descriptors;
 mod dev;
 mod durable;
 mod failure;
@@ -26,14 +28,14 @@ mod start;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::{Args, Command};
+use crate::args::Command;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    // Usage errors end here, with exit code 2.
-    let args = Args::parse();
+    let args = match args::parse() {
+        Ok(args) => args,
+        Err(code) => return ExitCode::from(code),
+    };
     match run(args.command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

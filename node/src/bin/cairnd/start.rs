@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use cairn_node::catalogue::SledCatalogue;
 use cairn_node::config::Config;
-use cairn_node::env::Env;
 use cairn_node::env::real::{SocketNet, SystemClock, SystemRng, TokioSpawn};
+use cairn_node::env::{Clock, Env};
 use cairn_node::node::Node;
 use cairn_node::raft::log::{LogTuning, WalLog};
 use cairn_store::disk::FileDisk;
@@ -17,7 +17,7 @@ use crate::args::StartArgs;
 use crate::failure::Failure;
 use crate::folder::{Folder, new_id};
 use crate::signals::Signals;
-use crate::{logs, parent};
+use crate::{descriptors, logs, parent};
 
 /// Threads that run tasks, at least and at most; between them one a core. Each has allocator memory of its own.
 const WORKERS_MIN: usize = 2;
@@ -34,6 +34,7 @@ pub(crate) fn run(args: &StartArgs) -> Result<(), Failure> {
     let config = Config::read(&args.node.config, &args.node.set)?;
     logs::init(&config.log);
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    descriptors::raise();
     let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.clamp(WORKERS_MIN, WORKERS_MAX))
@@ -50,6 +51,11 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     // Held to the end: two daemons in one folder would destroy each other's work.
     let (folder, identity) = Folder::open(&config.dir, &config.file)?;
+    match folder.disk.tidy_spool(SystemClock::default().wall()) {
+        Ok(0) => {}
+        Ok(count) => tracing::info!("removed {count} old files from the spool that killed clients had left"),
+        Err(error) => tracing::warn!(%error, "old files in the spool could not be removed"),
+    }
     let (catalogue, trust) = SledCatalogue::open(&config.dir.join("catalogue"), &boot_id())?;
     tracing::debug!(?trust, "the catalogue is open");
     let catalogue = Arc::new(catalogue);
@@ -106,7 +112,7 @@ fn unusable(error: io::Error) -> Failure {
         io::ErrorKind::AddrNotAvailable => Some("this machine has no such address: see [listen]"),
         _ => None,
     };
-    let failure = Failure::new(error.to_string());
+    let failure = Failure::from(error);
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,

@@ -1,25 +1,30 @@
 //! Which nodes, where, on which ports.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cairn_node::config::Config;
 use cairn_node::env::Rng;
 use cairn_node::env::real::SystemRng;
 use cairn_store::node::{NodeName, Role};
 
+use super::earlier;
 use crate::durable;
 use crate::failure::{Failure, USAGE};
 
 /// The first port unless another is chosen: where clients look by default.
 const BASE_PORT: u16 = 7420;
 /// Ports of one node.
-const PORTS: u16 = 3;
+pub(super) const PORTS: u16 = 3;
 /// Where free ports are looked for: below those that the kernel gives to connections.
 const FREE_PORTS: std::ops::Range<u64> = 10_000..32_000;
 const FREE_TRIES: u32 = 200;
+/// How often, and how long, to wait for the ports that a cluster keeps.
+const PORT_TRIES: u32 = 20;
+const PORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,10 @@ pub(crate) struct Wish<'a> {
 pub(crate) struct Plan {
     pub(crate) dir: PathBuf,
     pub(crate) nodes: Vec<NodePlan>,
+    /// Whether the folder says which ports.
+    settled: bool,
+    /// Keeps other clusters out of the folder.
+    lock: Option<File>,
 }
 
 /// One node.
@@ -63,6 +72,8 @@ pub(crate) struct NodePlan {
     pub(crate) file: PathBuf,
     /// What it tells.
     pub(crate) log: PathBuf,
+    /// The configuration's text, unless the file is there.
+    draft: Option<String>,
 }
 
 impl NodePlan {
@@ -73,71 +84,74 @@ impl NodePlan {
 }
 
 impl Plan {
-    /// Plans the nodes, and writes the configurations that are not there yet.
+    /// Plans the nodes. Nothing is written yet.
     pub(crate) fn make(wish: &Wish<'_>) -> Result<Self, Failure> {
         let Wish { executors, storage, base, capacity, .. } = *wish;
-        let dir = std::path::absolute(wish.dir).map_err(Failure::io(wish.dir.display()))?;
-        fs::create_dir_all(&dir).map_err(Failure::io(dir.display()))?;
+        let no_path = |e| Failure::new(format!("--dir: {e}")).exit(USAGE).hint("name a folder");
+        let dir = std::path::absolute(wish.dir).map_err(no_path)?;
+        let lock = earlier::lock(&dir)?;
         let names: Vec<(String, Role)> = (1..=executors)
             .map(|n| (format!("n{n}"), Role::Executor))
             .chain((1..=storage).map(|n| (format!("s{n}"), Role::Storage)))
             .collect();
-        let known = known(&dir, &names)?;
+        let known = earlier::base(&dir, &names)?;
         let base = choose_base(base, known, executors + storage, &dir)?;
         let mut nodes = Vec::new();
         for ((name, role), index) in names.into_iter().zip(0..) {
             let capacity = capacity.filter(|_| role == Role::Executor);
             nodes.push(plan_node(&dir, &name, role, base, index, capacity)?);
         }
-        Ok(Self { dir, nodes })
+        Ok(Self { dir, nodes, settled: known.is_some(), lock })
     }
 
-    /// Whether every port is free.
+    /// Whether every port is free. Nodes of an earlier run that was just killed may take a moment to end.
     pub(crate) fn check_ports(&self) -> Result<(), Failure> {
+        for _ in 0..if self.settled { PORT_TRIES } else { 0 } {
+            if self.try_ports().is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(PORT_PAUSE);
+        }
+        self.try_ports()
+    }
+
+    fn try_ports(&self) -> Result<(), Failure> {
+        let uses = |node: &NodePlan| {
+            let addresses = [&node.rpc, &node.data, &node.http].map(String::clone);
+            addresses.into_iter().zip(["service", "data plane", "HTTP"])
+        };
+        let all = self.nodes.iter().flat_map(|node| uses(node).map(move |(address, what)| (node, address, what)));
+        for (node, address, what) in all {
+            let Err(e) = TcpListener::bind(&address) else { continue };
+            let why = match e.kind() {
+                ErrorKind::AddrInUse => "is in use".into(),
+                _ => format!("cannot be used: {e}"),
+            };
+            let hint = if self.settled {
+                "the cluster in this folder keeps its ports: end what uses them, or use another --dir"
+            } else {
+                "choose other ports with --base-port P (three for each node), or --base-port 0 for free ones"
+            };
+            let message = format!("{address} {why}, and node {} needs it for its {what}", node.name);
+            return Err(Failure::new(message).hint(hint));
+        }
+        Ok(())
+    }
+
+    /// Makes the folder, and the configurations that are not there yet.
+    pub(crate) fn write(&mut self) -> Result<(), Failure> {
+        fs::create_dir_all(&self.dir).map_err(Failure::io(self.dir.display()))?;
+        if self.lock.is_none() {
+            self.lock = earlier::lock(&self.dir)?;
+        }
         for node in &self.nodes {
-            for (address, what) in [(&node.rpc, "service"), (&node.data, "data plane"), (&node.http, "HTTP")] {
-                if let Err(e) = TcpListener::bind(address) {
-                    let why = if e.kind() == ErrorKind::AddrInUse {
-                        "is in use".into()
-                    } else {
-                        format!("cannot be used: {e}")
-                    };
-                    let message = format!("{address} {why}, and node {} needs it for its {what}", node.name);
-                    let hint =
-                        "choose other ports with --base-port P (three for each node), or --base-port 0 for free ones";
-                    return Err(Failure::new(message).hint(hint));
-                }
+            if let (Some(text), Some(folder)) = (&node.draft, node.file.parent()) {
+                fs::create_dir_all(folder).map_err(Failure::io(folder.display()))?;
+                durable::write(&node.file, text)?;
             }
         }
         Ok(())
     }
-}
-
-/// The first port of the cluster that is here already, if one is.
-fn known(dir: &Path, names: &[(String, Role)]) -> Result<Option<u16>, Failure> {
-    let mut base = None;
-    for entry in fs::read_dir(dir).map_err(Failure::io(dir.display()))? {
-        let path = entry.map_err(Failure::io(dir.display()))?.path();
-        let file = path.join("cairnd.toml");
-        if !file.is_file() {
-            continue;
-        }
-        let mismatch = |what: String| {
-            let hint = "start it with the --nodes, --storage-nodes and --base-port that it was made with, or use another --dir";
-            Failure::new(format!("{} holds another cluster: {what}", dir.display())).exit(USAGE).hint(hint)
-        };
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let index = names.iter().position(|(known, _)| *known == name);
-        let index = index.ok_or_else(|| mismatch(format!("it has a node {name}")))?;
-        let port = read(&file)?.listen.rpc.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        let offset = u16::try_from(index).ok().and_then(|i| i.checked_mul(PORTS));
-        let first = port.zip(offset).and_then(|(port, offset)| port.checked_sub(offset));
-        if first.is_none() || base.is_some_and(|base| Some(base) != first) {
-            return Err(mismatch(format!("the ports of node {name} do not fit")));
-        }
-        base = first;
-    }
-    Ok(base)
 }
 
 fn choose_base(wanted: BasePort, known: Option<u16>, nodes: u16, dir: &Path) -> Result<u16, Failure> {
@@ -156,7 +170,12 @@ fn choose_base(wanted: BasePort, known: Option<u16>, nodes: u16, dir: &Path) -> 
 fn within(base: u16, ports: u16) -> Result<u16, Failure> {
     match base.checked_add(ports) {
         Some(_) => Ok(base),
-        None => Err(Failure::new(format!("there are no {ports} ports from {base} on")).exit(USAGE)),
+        None => {
+            let last = u16::MAX - ports;
+            Err(Failure::new(format!("there are no {ports} ports from {base} on"))
+                .exit(USAGE)
+                .hint(format!("choose --base-port {last} or less, or fewer nodes")))
+        }
     }
 }
 
@@ -186,24 +205,23 @@ fn plan_node(
     let address = |offset: u16| format!("127.0.0.1:{}", base + index * PORTS + offset);
     let (rpc, data, http, zone) = (address(0), address(1), address(2), index + 1);
     let capacity = capacity.map(|bytes| format!("capacity = {bytes}\n")).unwrap_or_default();
-    if !file.exists() {
-        let text = format!(
-            "# Made by `cairnd dev`, and kept as it is from then on.\n\
-             [node]\nname = \"{name}\"\nrole = \"{role}\"\nzone = \"z{zone}\"\ndir = \".\"\n{capacity}\n\
-             [listen]\nrpc = \"{rpc}\"\ndata = \"{data}\"\nhttp = \"{http}\"\n\n\
-             [limits]\ndown_after = \"2s\"\n"
-        );
-        fs::create_dir_all(&dir).map_err(Failure::io(dir.display()))?;
-        durable::write(&file, &text)?;
-    }
-    // The file may have been edited since.
-    let config = read(&file)?;
+    let text = format!(
+        "# Made by `cairnd dev`, and kept as it is from then on.\n\
+         [node]\nname = \"{name}\"\nrole = \"{role}\"\nzone = \"z{zone}\"\ndir = \".\"\n{capacity}\n\
+         [listen]\nrpc = \"{rpc}\"\ndata = \"{data}\"\nhttp = \"{http}\"\n\n\
+         [limits]\ndown_after = \"2s\"\n"
+    );
+    // A file that is there may have been edited since.
+    let (config, draft) = match file.exists() {
+        true => (read(&file)?, None),
+        false => (Config::parse(&text, &file, &[], [])?, Some(text)),
+    };
     let [rpc, data, http] = config.listen.advertised;
     let log = dir.join("cairnd.log");
-    Ok(NodePlan { name: node_name, role, zone: config.zone, rpc, data, http, dir: config.dir, file, log })
+    Ok(NodePlan { name: node_name, role, zone: config.zone, rpc, data, http, dir: config.dir, file, log, draft })
 }
 
-fn read(file: &Path) -> Result<Config, Failure> {
+pub(super) fn read(file: &Path) -> Result<Config, Failure> {
     let text = fs::read_to_string(file).map_err(Failure::io(file.display()))?;
     Ok(Config::parse(&text, file, &[], [])?)
 }

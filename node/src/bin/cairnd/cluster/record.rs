@@ -9,7 +9,10 @@ use super::NodePlan;
 use crate::failure::Failure;
 use crate::{durable, output};
 
-/// What `cluster.json` says.
+/// The file's name.
+pub(super) const RECORD: &str = "cluster.json";
+
+/// What it says.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record {
     nodes: Vec<Node>,
@@ -48,7 +51,7 @@ impl Record {
     /// Replaces the file in `dir`, whole.
     pub(crate) fn write(&self, dir: &Path) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(self).map_err(|e| Failure::new(e.to_string()))?;
-        Ok(durable::write(&dir.join("cluster.json"), &format!("{text}\n"))?)
+        Ok(durable::write(&dir.join(RECORD), &format!("{text}\n"))?)
     }
 
     /// The same, without what a short story does not need.

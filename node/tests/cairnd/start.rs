@@ -1,0 +1,111 @@
+//! What a start finds in its folder, and what it takes from the system.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+use tempfile::TempDir;
+
+use crate::harness::{Dev, config, nodes, refused, run, wait_until};
+
+/// A folder that is ready to be started; its configuration.
+fn initialised(dir: &Path) -> PathBuf {
+    let file = config(dir, "");
+    assert!(run(&["init", "--config", file.to_str().unwrap()]).status.success());
+    file
+}
+
+fn fifo(path: &Path) {
+    mkfifoat(CWD, path, Mode::from_raw_mode(0o600)).unwrap();
+}
+
+/// A node that runs until this is dropped.
+struct Running(std::process::Child);
+
+impl Running {
+    fn start(command: &mut Command, log: &Path, socket: &Path) -> Self {
+        let mut running = Self(command.stderr(fs::File::create(log).unwrap()).stdout(Stdio::null()).spawn().unwrap());
+        wait_until("the start", || {
+            assert!(running.0.try_wait().unwrap().is_none(), "{}", fs::read_to_string(log).unwrap());
+            socket.exists() && fs::read_to_string(log).unwrap().contains("ready")
+        });
+        running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_no_file_is_named_and_does_not_make_it_wait() {
+    let dir = TempDir::new().unwrap();
+    let file = initialised(dir.path());
+    let (data, word) = (dir.path().join("data"), file.to_str().unwrap());
+    for name in ["node.toml", "lock", "log/x", "catalogue/db", "snapshots/state"] {
+        let (path, aside) = (data.join(name), dir.path().join("aside"));
+        let kept = path.exists();
+        if kept {
+            fs::rename(&path, &aside).unwrap();
+        }
+        fifo(&path);
+        refused(&run(&["start", "--config", word]), 1, &[path.to_str().unwrap(), "not a regular file"]);
+        fs::remove_file(&path).unwrap();
+        let socket = UnixListener::bind(&path).unwrap();
+        refused(&run(&["start", "--config", word]), 1, &[path.to_str().unwrap(), "not a regular file"]);
+        drop(socket);
+        fs::remove_file(&path).unwrap();
+        if matches!(name, "node.toml" | "lock") {
+            fs::create_dir(&path).unwrap();
+            refused(&run(&["start", "--config", word]), 1, &[path.to_str().unwrap()]);
+            fs::remove_dir(&path).unwrap();
+        }
+        if kept {
+            fs::rename(&aside, &path).unwrap();
+        }
+    }
+    fs::remove_file(data.join("spool/.node")).unwrap();
+    fs::create_dir(data.join("spool/.node")).unwrap();
+    refused(&run(&["start", "--config", word]), 1, &["spool/.node"]);
+    fs::remove_dir(data.join("spool/.node")).unwrap();
+}
+
+#[test]
+fn the_spool_is_marked_anew_and_rid_of_what_clients_left_long_ago() {
+    let dir = TempDir::new().unwrap();
+    let file = initialised(dir.path());
+    let data = dir.path().join("data");
+    let spool = data.join("spool");
+    let mark = fs::read_to_string(spool.join(".node")).unwrap();
+    fs::remove_file(spool.join(".node")).unwrap();
+    fifo(&spool.join(".node"));
+    let (left, own) = (spool.join("cairn-00000000000000000000000000000abc.part"), spool.join("state.db"));
+    for path in [&left, &own] {
+        fs::write(path, "x").unwrap();
+        fs::File::options().append(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    let mut start = crate::harness::cairnd(&["start", "--config", file.to_str().unwrap()]);
+    let _node = Running::start(&mut start, &dir.path().join("log"), &data.join("cairnd.sock"));
+    assert_eq!(fs::read_to_string(spool.join(".node")).unwrap(), mark);
+    assert!(!left.exists() && own.exists());
+}
+
+#[test]
+fn it_opens_as_many_files_as_it_may_and_says_if_they_are_few() {
+    let dir = TempDir::new().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -Sn 500 && ulimit -Hn 2000 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_cairnd")]);
+    shell.args(["dev", "--nodes", "1", "--storage-nodes", "0", "--base-port", "0", "--dir"]).arg(dir.path());
+    let _dev = Dev::spawn(&mut shell);
+    let node = nodes(dir.path()).remove(0);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", node["pid"])).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().nth(3), Some("2000"), "{line}");
+    let log = fs::read_to_string(dir.path().join("n1/cairnd.log")).unwrap();
+    assert!(log.contains("only 2000 files"), "{log}");
+}
