@@ -60,7 +60,7 @@ fn dev_keeps_its_folder_and_its_nodes_end_with_it() {
 #[test]
 fn dev_leaves_a_folder_alone_that_is_not_its_own() {
     let dir = TempDir::new().unwrap();
-    for (folder, file) in [("a", "notes.txt"), ("b", "n1/photo.jpg")] {
+    for (folder, file) in [("a", "photos/me.jpg"), ("b", "n1/photo.jpg")] {
         let path = dir.path().join(folder).join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "x").unwrap();
@@ -68,7 +68,7 @@ fn dev_leaves_a_folder_alone_that_is_not_its_own() {
         refused(&made, 4, &["not empty", "--dir"]);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
-    let file = dir.path().join("a/notes.txt");
+    let file = dir.path().join("a/photos/me.jpg");
     refused(&cairnd(&["dev", "--dir"]).arg(&file).output().unwrap(), 2, &["not a folder"]);
 }
 

@@ -2,11 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use cairn_store::node::Role;
-use rustix::fs::{FlockOperation, fstat};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use serde::Deserialize;
 
@@ -119,29 +118,20 @@ fn check_known(dir: &Path, configured: &[String], names: &Names) -> Result<(), F
     }
 }
 
-/// Nothing lies here but what we may have begun: nobody's files shall get mixed with ours.
+/// No folder lies here but those that we may have begun: nobody's home shall get mixed with ours. Single files, such
+/// as a log of our own output, do no harm.
 fn check_ours(dir: &Path, names: &Names) -> Result<(), Failure> {
     let begun = |name: &str| -> Result<bool, Failure> {
         let inside = entries(&dir.join(name))?.unwrap_or_default();
         Ok(position(names, name).is_some() && inside.iter().all(|file| file.starts_with("cairnd.toml")))
     };
     for name in entries(dir)?.unwrap_or_default() {
-        let path = dir.join(&name);
-        if !(is_our_output(&path) || path.is_dir() && begun(&name)?) {
-            let message = format!("{} is not empty, and not of `cairnd dev`: it has {name}", dir.display());
+        if dir.join(&name).is_dir() && !begun(&name)? {
+            let message = format!("{} is not empty, and not of `cairnd dev`: it has a folder {name}", dir.display());
             return Err(Failure::new(message).exit(CONFLICT).hint("give --dir an empty folder, or a new one"));
         }
     }
     Ok(())
-}
-
-/// Whether a shell has sent our output there.
-fn is_our_output(path: &Path) -> bool {
-    let Ok(found) = rustix::fs::lstat(path) else { return false };
-    let same = |stream: rustix::io::Result<rustix::fs::Stat>| {
-        stream.is_ok_and(|stream| (stream.st_dev, stream.st_ino) == (found.st_dev, found.st_ino))
-    };
-    same(fstat(std::io::stdout().as_fd())) || same(fstat(std::io::stderr().as_fd()))
 }
 
 fn common_base(dir: &Path, configured: &[String], names: &Names) -> Result<Option<u16>, Failure> {
