@@ -66,7 +66,7 @@ pub enum Source {
         /// Whether to take it instead of copying it. If the save fails it is put back.
         take: bool,
     },
-    /// A file that the application wrote into the spool, with [`Spool::writer`].
+    /// A file that the application wrote into the spool, with [`Spool::writer`](crate::spool::Spool::writer).
     Spooled(Spooled),
 }
 

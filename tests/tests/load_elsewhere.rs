@@ -193,13 +193,16 @@ fn what_is_there_already_is_replaced_only_by_force() {
 fn a_link_is_the_copy_itself_and_cannot_be_written() {
     let cluster = CLUSTER.get();
     let (file, here) = away_from_here(&cluster, "link", 10);
-    let out = cluster.scratch().join("link-out");
-    let mut command = cluster.command(here, ["load", "link", "--link", "--out"]);
-    let loaded = Run::of(command.arg(&out)).expect(0).json();
-    files::same(&out, &file);
-    let (link, copy) = (fs::metadata(&out).unwrap(), fs::metadata(loaded["path"].as_str().unwrap()).unwrap());
-    assert_eq!((link.dev(), link.ino()), (copy.dev(), copy.ino()));
-    assert_eq!(link.mode() & 0o222, 0, "{:o}", link.mode());
+    // On a node that pulled its copy, and on the owner, whose copy is the file of the spool.
+    for node in [here, "n1"] {
+        let out = cluster.scratch().join(format!("link-on-{node}"));
+        let mut command = cluster.command(node, ["load", "link", "--link", "--out"]);
+        let loaded = Run::of(command.arg(&out)).expect(0).json();
+        files::same(&out, &file);
+        let (link, copy) = (fs::metadata(&out).unwrap(), fs::metadata(loaded["path"].as_str().unwrap()).unwrap());
+        assert_eq!((link.dev(), link.ino()), (copy.dev(), copy.ino()));
+        assert_eq!(link.mode() & 0o222, 0, "{:o}", link.mode());
+    }
 }
 
 #[test]

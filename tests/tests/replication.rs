@@ -7,6 +7,7 @@ use std::path::Path;
 
 use cairn_tests::wait::until;
 use cairn_tests::{Cluster, Run, Shared, files};
+use rustix::process::Signal;
 use serde_json::Value;
 
 static CLUSTER: Shared = Shared::new(3, 1);
@@ -116,6 +117,27 @@ fn every_acknowledgement_waits_for_as_many_copies_as_it_says_and_all_come_in_the
         let shown = cluster.show("n1", &name);
         assert_eq!((durable(&shown["holders"]).len(), &shown["under_replicated"]), (4, &false.into()));
     }
+}
+
+#[test]
+fn a_target_that_fails_after_an_early_answer_is_replaced() {
+    let cluster = Cluster::start(3, 2);
+    let others = ["n2", "n3", "s1", "s2"];
+    let file = files::random(&cluster.scratch(), "fill", SIZE, 40);
+    let filled = durable(&save(&cluster, "n1", "fill", &file, &["--replicas", "3"]).expect(0).json()["replicas"]);
+    // The emptiest node is chosen first. It has just stopped, and nobody knows.
+    let stopped = others.into_iter().find(|node| !filled.contains(*node)).unwrap();
+    cluster.signal(stopped, Signal::STOP);
+    let file = files::random(&cluster.scratch(), "late", SIZE, 41);
+    save(&cluster, "n1", "late", &file, &["--replicas", "3", "--ack", "local"]).expect(0);
+    let mut expected: BTreeSet<String> = others.iter().map(|node| (*node).to_owned()).collect();
+    expected.remove(stopped);
+    expected.insert("n1".into());
+    until("another node holds the copy", || {
+        (durable(&cluster.show("n1", "late")["holders"]) == expected).then_some(())
+    });
+    assert_eq!(cluster.show("n1", "late")["under_replicated"], false);
+    cluster.signal(stopped, Signal::CONT);
 }
 
 #[test]

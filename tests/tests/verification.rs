@@ -120,13 +120,38 @@ fn a_copy_that_became_shorter_is_found() {
 fn a_flipped_bit_in_the_owners_own_copy_is_found() {
     let cluster = CLUSTER.get();
     let subject = subject(&cluster, "own");
-    flip(&subject.copy(&cluster, "n1"), 0);
+    let own = subject.copy(&cluster, "n1");
+    flip(&own, 0);
+    let bad = files::digest(&own);
     assert_eq!(subject.load(&cluster, "n1", ["s1", "n1"]), [SIZE, 0]);
     subject.until_state(&cluster, "n1", "corrupt");
-    // A good copy lies there by now; what was found stays known.
+    assert_eq!(cluster.show("n2", &subject.name)["under_replicated"], true, "the owner's copy counts too");
+    // A good copy lies there by now. Loaded once more, it takes the bad one's place, and that leaves quarantine.
     fs::remove_file(subject.out(&cluster)).unwrap();
     assert_eq!(subject.load(&cluster, "n1", ["s1", "n1"]), [0, SIZE]);
-    subject.until_state(&cluster, "n1", "corrupt");
+    subject.until_state(&cluster, "n1", "durable");
+    assert_eq!(cluster.show("n2", &subject.name)["under_replicated"], false);
+    let quarantine = cluster.node("n1").dir.join("quarantine");
+    until("the bad copy is gone", || {
+        let names = fs::read_dir(&quarantine).unwrap().map(|entry| entry.unwrap().path());
+        let bad = |path: &PathBuf| files::digest_of(path).is_ok_and(|digest| digest == bad);
+        names.into_iter().all(|path| !bad(&path)).then_some(())
+    });
+}
+
+#[test]
+fn the_loss_of_the_only_copy_is_told() {
+    let cluster = CLUSTER.get();
+    let file = files::random(&cluster.scratch(), "only", SIZE, 77);
+    let args = ["save".as_ref(), "only".as_ref(), file.as_os_str(), "--replicas".as_ref(), "0".as_ref()];
+    cluster.cairn("n1", args).expect(0);
+    flip(&cluster.copy_on("n1", &files::digest(&file)).unwrap(), 5);
+    cluster.cairn("n1", ["load", "only"]).expect(6);
+    let shown = cluster.show("n2", "only");
+    assert_eq!(shown["under_replicated"], true, "{shown}");
+    assert!(shown["waiting_for"].as_str().unwrap().contains("n1 is corrupt"), "{shown}");
+    let health = cluster.cairn("n3", ["cluster", "health"]).expect(1).json();
+    assert!(health["reasons"].to_string().contains("version 1 of only on n1"), "{health}");
 }
 
 #[test]
