@@ -93,8 +93,8 @@ pub struct Core {
     /// Payloads that may still be pushed. Apart from `serving`: two nodes that push to each other must not wait for
     /// each other's places while they hold their own.
     pub pushing: Arc<Semaphore>,
-    /// Saves at once: each takes threads of the pool for blocking work.
-    pub saving: Semaphore,
+    /// Saves at once, until all their copies are made: each takes threads of the pool for blocking work.
+    pub saving: Arc<Semaphore>,
     /// Loads at once, for the same reason.
     pub loading: Semaphore,
     /// What this node's storage is busy with.

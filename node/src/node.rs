@@ -132,7 +132,7 @@ impl Node {
             stop: Stop::default(),
             serving: Arc::new(Semaphore::new(limits.transfers)),
             pushing: Arc::new(Semaphore::new(limits.transfers)),
-            saving: Semaphore::new(limits.transfers),
+            saving: Arc::new(Semaphore::new(limits.transfers)),
             loading: Semaphore::new(limits.transfers),
             storage: Storage::default(),
             looks: Looks::default(),

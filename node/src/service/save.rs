@@ -23,7 +23,7 @@ use super::{Service, WAIT_MAX};
 use crate::core::Core;
 use crate::env::ReadAt;
 use crate::jobs::Meter;
-use transfer::{Source, Transfer};
+use transfer::{Order, Source, Transfer};
 
 impl Service {
     pub(super) async fn save_here(&self, request: SaveRequest) -> Result<Progress<Saved>, Error> {
@@ -86,7 +86,8 @@ impl Save {
             );
         }
         let _turn = meter.while_ticking(&core.env, core.names.wait(&request.name)).await;
-        let _place = meter.while_ticking(&core.env, core.saving.acquire()).await;
+        let place = meter.while_ticking(&core.env, core.saving.clone().acquire_owned()).await;
+        let place = place.map_err(|_| Error::unavailable("the node is stopping"))?;
         let deadline = self.deadline();
         let state = core.read(deadline).await?.state;
         let known = state.by_name(&request.name);
@@ -110,7 +111,8 @@ impl Save {
         };
         let size = source.opened.size();
         tracing::info!(name = %request.name, request = %request.request, size, "save begins");
-        let transfer = Transfer::begin(core, request, target, source, wish, meter);
+        let order = Order::new(core, request, target, source, meter);
+        let transfer = Transfer::begin(order, wish, place);
         let result = tokio::select! {
             biased;
             result = self.commit(target, transfer) => result,

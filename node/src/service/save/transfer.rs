@@ -14,7 +14,7 @@ use cairn_store::id::NodeId;
 use cairn_store::plan::enough::{Standing, Verdict, enough};
 use cairn_store::plan::place::{Wish, place};
 use cairn_store::segment::{CopyState, Receipt, Version};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::own::keep_own;
 use super::{Target, candidates};
@@ -49,6 +49,21 @@ pub(super) struct Order {
     pub(super) meter: Arc<Meter>,
 }
 
+impl Order {
+    /// Begins to hash the source.
+    pub(super) fn new(
+        core: &Arc<Core>,
+        request: &Arc<SaveRequest>,
+        target: Target,
+        source: Source,
+        meter: &Arc<Meter>,
+    ) -> Self {
+        meter.expect(source.opened.size().saturating_mul(request.replicas.into()));
+        let table = hash(core, source.opened.clone());
+        Self { core: core.clone(), request: request.clone(), target, source, table, meter: meter.clone() }
+    }
+}
+
 /// What the tasks of one save report.
 enum News {
     /// The owner's own copy.
@@ -68,25 +83,15 @@ pub(super) struct Transfer {
     reasons: Vec<String>,
     tell: mpsc::Sender<News>,
     news: mpsc::Receiver<News>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Transfer {
-    /// Begins to make all of them.
-    pub(super) fn begin(
-        core: &Arc<Core>,
-        request: &Arc<SaveRequest>,
-        target: Target,
-        source: Source,
-        wish: Wish,
-        meter: &Arc<Meter>,
-    ) -> Self {
-        meter.expect(source.opened.size().saturating_mul(request.replicas.into()));
-        let table = hash(core, source.opened.clone());
-        let (core, request, meter) = (core.clone(), request.clone(), meter.clone());
-        let order = Order { core, request, target, source, table, meter };
+    /// Begins to make all of them. `place` is the save's own, and is held to the end.
+    pub(super) fn begin(order: Order, wish: Wish, place: OwnedSemaphorePermit) -> Self {
         let (tell, news) = mpsc::channel(usize::from(order.request.replicas) + 1);
         let (pending, receipts, reasons) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
-        let mut transfer = Self { order, wish, pending, receipts, reasons, tell, news };
+        let mut transfer = Self { order, wish, pending, receipts, reasons, tell, news, _place: place };
         transfer.keep_own();
         transfer.push_to_more();
         transfer
