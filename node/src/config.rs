@@ -113,7 +113,9 @@ impl Config {
     pub fn read(file: &Path, flags: &[String]) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| {
             let hint = "name a TOML file with --config; deploy/config.example.toml shows every key";
-            ConfigError::new(format!("cannot read the configuration {}: {error}", file.display()), hint)
+            let why = error.to_string();
+            let why = why.split(" (os error").next().unwrap_or(&why);
+            ConfigError::new(format!("cannot read the configuration {}: {why}", file.display()), hint)
         })?;
         // A variable that is not UTF-8 is none of ours.
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));

@@ -35,7 +35,7 @@ pub const KEYS: &[Key] = &[
     key("listen.http", Some("127.0.0.1:7422"), "HTTP"),
     key("listen.unix", Some("cairnd.sock"), "the service, for this machine; relative to node.dir; \"\" for none"),
     key("listen.insecure", Some("false"), "whether other addresses than loopback are allowed"),
-    key("log.level", Some("info"), "error, warn, info, debug or trace; or directives"),
+    key("log.level", Some("info"), "off, error, warn, info, debug or trace; or directives"),
     key("log.format", Some("text"), "\"text\" or \"json\""),
     key("raft.heartbeat", Some("150ms"), "how often the leader is heard"),
     key("raft.election_min", Some("600ms"), "after this silence at the soonest a follower stands for election"),

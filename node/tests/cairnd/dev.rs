@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -68,8 +69,11 @@ fn dev_leaves_a_folder_alone_that_is_not_its_own() {
         refused(&made, 4, &["not empty", "--dir"]);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
-    let file = dir.path().join("a/photos/me.jpg");
-    refused(&cairnd(&["dev", "--dir"]).arg(&file).output().unwrap(), 2, &["not a folder"]);
+    let fifo = dir.path().join("fifo");
+    mkfifoat(CWD, &fifo, Mode::from_raw_mode(0o600)).unwrap();
+    for file in [dir.path().join("a/photos/me.jpg"), fifo] {
+        refused(&cairnd(&["dev", "--dir"]).arg(&file).output().unwrap(), 2, &["not a folder"]);
+    }
 }
 
 #[test]
@@ -81,12 +85,14 @@ fn dev_says_what_cannot_be_and_leaves_nothing() {
         (["--nodes", "100"], "1..=99"),
         (["--storage-nodes", "100"], "0..=99"),
         (["--base-port", "65536"], "65535"),
-        (["--base-port", "65530"], "--base-port 65523"),
+        (["--base-port", "65530"], "--base-port 65524"),
         (["--dir", ""], "--dir"),
         (["--bogus", "x"], "cairnd dev --help"),
     ] {
         refused(&dev(&words), 2, &[part]);
     }
+    let loud = cairnd(&["dev"]).env("CAIRN_LOG_LEVEL", "verbose").env("TMPDIR", dir.path()).output().unwrap();
+    refused(&loud, 78, &["CAIRN_LOG_LEVEL", "debug"]);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 

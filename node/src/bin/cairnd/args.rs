@@ -70,7 +70,8 @@ pub(crate) struct DevArgs {
     /// How many nodes that only hold copies: s1, s2, …
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=99))]
     pub(crate) storage_nodes: u16,
-    /// Where the nodes' folders lie, and stay. Without it, in a temporary folder that is removed at exit.
+    /// Where the nodes' folders lie, and stay: a new or empty folder, or that of an earlier `dev` with the same nodes.
+    /// Without it, a temporary one that is removed at exit.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
     /// The first of three ports for each node; 0 picks free ones. 7420 unless DIR holds a cluster already.

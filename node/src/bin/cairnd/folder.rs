@@ -86,7 +86,9 @@ fn spoilt(error: io::Error) -> Failure {
 pub(crate) fn identity(dir: &Path) -> Result<Option<Identity>, Failure> {
     let Some(text) = durable::read(&dir.join("node.toml")).map_err(spoilt)? else { return Ok(None) };
     Identity::from_toml(&text).map(Some).map_err(|e| {
-        Failure::new(format!("{}: {e}", dir.display()))
+        // One line of it: what follows shows the place, as if somebody were to mend it.
+        let why = e.to_string();
+        Failure::new(format!("{}: {}", dir.display(), why.lines().next().unwrap_or_default()))
             .hint("nothing was changed; restore node.toml as it was, or begin anew in an empty folder")
     })
 }

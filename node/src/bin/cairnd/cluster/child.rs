@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
 use super::NodePlan;
+use super::plan::is_shared;
 use crate::failure::Failure;
 
 /// A node's process. Dropped, it is killed.
@@ -38,7 +39,7 @@ impl Child {
             .process_group(0)
             .kill_on_drop(true);
         // Each node has a file of its own; what is set for all would make them all alike.
-        for key in KEYS.iter().filter(|key| !key.name.starts_with("log.")) {
+        for key in KEYS.iter().filter(|key| !is_shared(key)) {
             command.env_remove(key.variable());
         }
         let process = command.spawn().map_err(Failure::io(format!("cannot start node {}", node.name)))?;

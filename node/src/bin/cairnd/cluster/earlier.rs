@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use cairn_store::node::Role;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Deserialize;
 
@@ -19,14 +19,16 @@ pub(super) type Names = [(String, Role)];
 
 /// Keeps other clusters out of `dir` while the returned file is held. Leaves no trace.
 pub(super) fn lock(dir: &Path) -> Result<Option<File>, Failure> {
-    let Ok(folder) = File::open(dir) else { return Ok(None) };
+    // Anything else than a folder is for others to name, and not to wait for.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(folder) = rustix::fs::open(dir, flags, Mode::empty()) else { return Ok(None) };
     match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => {
             let message = format!("another `cairnd dev` runs in {}", dir.display());
             Err(Failure::new(message).exit(CONFLICT).hint("end that one first, or use another --dir"))
         }
         // Some network file systems cannot lock a folder. Each node still has a lock of its own.
-        _ => Ok(Some(folder)),
+        _ => Ok(Some(File::from(folder))),
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cairn_node::config::Config;
+use cairn_node::config::{Config, KEYS, Key};
 use cairn_node::env::Rng;
 use cairn_node::env::real::SystemRng;
 use cairn_store::node::{NodeName, Role};
@@ -77,7 +77,7 @@ pub(crate) struct NodePlan {
 }
 
 impl NodePlan {
-    /// Its configuration, as the file alone says.
+    /// Its configuration.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         read(&self.file)
     }
@@ -140,7 +140,8 @@ impl Plan {
 
     /// Makes the folder, and the configurations that are not there yet.
     pub(crate) fn write(&mut self) -> Result<(), Failure> {
-        fs::create_dir_all(&self.dir).map_err(Failure::io(self.dir.display()))?;
+        let failed = Failure::io(format!("cannot make the folder {}", self.dir.display()));
+        fs::create_dir_all(&self.dir).map_err(|e| failed(e).hint("give --dir a place where this user may write"))?;
         if self.lock.is_none() {
             self.lock = earlier::lock(&self.dir)?;
         }
@@ -168,10 +169,10 @@ fn choose_base(wanted: BasePort, known: Option<u16>, nodes: u16, dir: &Path) -> 
 }
 
 fn within(base: u16, ports: u16) -> Result<u16, Failure> {
-    match base.checked_add(ports) {
+    match base.checked_add(ports - 1) {
         Some(_) => Ok(base),
         None => {
-            let last = u16::MAX - ports;
+            let last = u16::MAX - (ports - 1);
             Err(Failure::new(format!("there are no {ports} ports from {base} on"))
                 .exit(USAGE)
                 .hint(format!("choose --base-port {last} or less, or fewer nodes")))
@@ -214,7 +215,7 @@ fn plan_node(
     // A file that is there may have been edited since.
     let (config, draft) = match file.exists() {
         true => (read(&file)?, None),
-        false => (Config::parse(&text, &file, &[], [])?, Some(text)),
+        false => (parse(&text, &file)?, Some(text)),
     };
     let [rpc, data, http] = config.listen.advertised;
     let log = dir.join("cairnd.log");
@@ -223,5 +224,17 @@ fn plan_node(
 
 pub(super) fn read(file: &Path) -> Result<Config, Failure> {
     let text = fs::read_to_string(file).map_err(Failure::io(file.display()))?;
-    Ok(Config::parse(&text, file, &[], [])?)
+    parse(&text, file)
+}
+
+/// As the node itself will: each has a file of its own, and only how it logs may be set for all.
+fn parse(text: &str, file: &Path) -> Result<Config, Failure> {
+    let set = |name: String| std::env::var(&name).ok().map(|text| (name, text));
+    let shared = KEYS.iter().filter(|key| is_shared(key)).filter_map(|key| set(key.variable()));
+    Ok(Config::parse(text, file, &[], shared)?)
+}
+
+/// Whether a variable sets it for every node.
+pub(super) fn is_shared(key: &Key) -> bool {
+    key.name.starts_with("log.")
 }
