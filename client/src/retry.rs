@@ -14,6 +14,9 @@ pub const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two retries; each is twice the one before.
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// How often work may begin anew and still count as progress from its first byte on.
+const BEGINNINGS_MAX: u32 = 5;
+
 /// An attempt that failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
@@ -53,6 +56,9 @@ pub(crate) struct Retry {
     node: Option<Incarnation>,
     /// Where an attempt may have been carried out.
     maybe: BTreeSet<Option<Incarnation>>,
+    /// How far the work was at its furthest, and how often it began anew.
+    mark: u64,
+    beginnings: u32,
     /// What a node answered last. It says more than the silence of an attempt that was cut short.
     told: Option<Error>,
 }
@@ -61,7 +67,17 @@ impl Retry {
     /// Patience for `span` from now on, renewed by [`Retry::progress`].
     pub(crate) fn new(span: Duration, mutating: bool) -> Self {
         let deadline = Instant::now() + span;
-        Self { span, deadline, pause: PAUSE_MIN, mutating, node: None, maybe: BTreeSet::new(), told: None }
+        Self {
+            span,
+            deadline,
+            pause: PAUSE_MIN,
+            mutating,
+            node: None,
+            maybe: BTreeSet::new(),
+            mark: 0,
+            beginnings: 0,
+            told: None,
+        }
     }
 
     /// From now on this very node is asked, for something that it alone would do.
@@ -72,6 +88,27 @@ impl Retry {
     /// How long is left.
     pub(crate) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Work begins, or an earlier attempt's work is joined, and stands at `mark`. After a few beginnings only what goes
+    /// beyond the furthest mark of all is progress: else work that fails at the same place again and again, such as an
+    /// unreadable sector, would never be given up.
+    pub(crate) fn begins_at(&mut self, mark: u64) {
+        if mark < self.mark {
+            if self.beginnings >= BEGINNINGS_MAX {
+                return;
+            }
+            self.beginnings += 1;
+        }
+        self.mark = mark;
+    }
+
+    /// The work stands at `mark`: if that is further than before, the whole span begins anew.
+    pub(crate) fn stands_at(&mut self, mark: u64) {
+        if mark > self.mark {
+            self.mark = mark;
+            self.progress();
+        }
     }
 
     /// The work goes on: the whole span begins anew.
@@ -192,6 +229,23 @@ mod tests {
             let error = retry.again(Failure::answered(answer.clone())).await.unwrap_err();
             assert_eq!((error.code, error.outcome), (Code::Conflict, outcome), "{failure:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_stops_at_the_same_place_again_and_again_is_given_up() {
+        let mut retry = Retry::new(Duration::from_secs(10), false);
+        for _ in 0..=BEGINNINGS_MAX {
+            retry.begins_at(0);
+            tokio::time::advance(Duration::from_secs(9)).await;
+            retry.stands_at(100);
+            assert_eq!(retry.left(), Duration::from_secs(10));
+        }
+        retry.begins_at(0);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        retry.stands_at(100);
+        assert_eq!(retry.left(), Duration::from_secs(1));
+        retry.stands_at(101);
+        assert_eq!(retry.left(), Duration::from_secs(10));
     }
 
     #[tokio::test(start_paused = true)]

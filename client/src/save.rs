@@ -181,15 +181,18 @@ where
     F: Future<Output = Result<Result<Progress<T>, Error>, tarpc::client::RpcError>>,
 {
     // What the first poll tells was done before: only what is done from then on is progress.
-    let mut before = None;
+    let mut joined = false;
     loop {
         let asked = Instant::now();
         match client.ask(session, ANSWER_MAX.min(retry.left()), &ask).await? {
             Progress::Done(result) => return Ok(result),
             Progress::Running { done, total, steps } => {
                 observe(done, total);
-                if before.replace(steps).is_some_and(|before| steps > before) {
-                    retry.progress();
+                if joined {
+                    retry.stands_at(steps);
+                } else {
+                    retry.begins_at(steps);
+                    joined = true;
                 }
             }
         }

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 use cairn_store::disk::SPOOL_MARK;
 use cairn_store::id::Incarnation;
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::fs::OFlags;
 use uuid::Uuid;
 
 use crate::api::Outcome;
 use crate::fault::{Fault, FileFault};
+use crate::part::rename_new;
 use crate::source::{Report, SourceFile};
 use home::Home;
 
@@ -137,20 +138,6 @@ fn share(file: &File, dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Renames, and never over something.
-pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Some file systems cannot; then look first.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
-            if fs::symlink_metadata(to).is_ok() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            fs::rename(from, to)
-        }
-        done => Ok(done?),
-    }
-}
-
 /// A file in a spool that is being written.
 #[derive(Debug)]
 pub struct SpoolFile {
@@ -218,7 +205,7 @@ impl Spooled {
         self.handed_over = true;
     }
 
-    /// Gives it back where it came from: itself if nothing came of the save, else a copy of it. If that fails it
+    /// Gives it back where it came from: itself if nothing came of the save, else a copy. If that fails it
     /// stays where it is, and the error says so.
     pub(crate) fn give_back(mut self, outcome: Outcome) -> Result<(), FileFault> {
         self.handed_over &= outcome == Outcome::Unknown;
@@ -228,7 +215,7 @@ impl Spooled {
     fn restore(&mut self) -> Result<(), FileFault> {
         let Some(home) = self.home.take() else { return self.remove() };
         let path = std::mem::take(&mut self.path);
-        if self.handed_over { home.copy_back(&path) } else { home.take_back(&path) }
+        home.give_back(&path, self.handed_over)
     }
 
     fn remove(&mut self) -> Result<(), FileFault> {

@@ -52,6 +52,17 @@ impl Meter {
         work.await
     }
 
+    /// Waits for one's turn, and tells that it goes on, however long that takes: whoever goes before is bounded.
+    pub async fn while_queued<T>(&self, env: &Env, turn: impl Future<Output = T>) -> T {
+        let mut turn = std::pin::pin!(turn);
+        loop {
+            if let Some(done) = env.timeout(TICK, turn.as_mut()).await {
+                return done;
+            }
+            self.tick(1);
+        }
+    }
+
     /// So many bytes are to go through.
     pub fn expect(&self, total: u64) {
         self.total.store(total, Ordering::Relaxed);

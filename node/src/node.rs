@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use cairn_store::disk::Toc;
+use cairn_store::id::ClusterId;
 use cairn_store::meta::Command;
 use cairn_store::node::Profile;
 use openraft::async_runtime::WatchReceiver;
@@ -111,7 +113,7 @@ impl Node {
             fronts.push(bind(&env, address).await?);
         }
         let data = bind(&env, &settings.data).await?;
-        tidy(&env).await?;
+        tidy(&env, identity.cluster).await?;
 
         let machine = Machine::open(env.clone())?;
         let view = machine.watch();
@@ -173,12 +175,16 @@ async fn bind(env: &Env, address: &str) -> io::Result<Box<dyn Listener>> {
     env.net.listen(address).await.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
 }
 
-/// Removes halves, and makes the catalogue agree with the files.
-async fn tidy(env: &Env) -> io::Result<()> {
+/// Removes halves, and makes the catalogue agree with the files. Copies of another cluster are left alone (R1).
+async fn tidy(env: &Env, cluster: ClusterId) -> io::Result<()> {
     let (disk, catalogue) = (env.disk.clone(), env.catalogue.clone());
     env.blocking(move || {
-        let found: Vec<Held> = disk.scan()?.iter().map(Held::from).collect();
-        catalogue.replace(&found)
+        let (ours, others): (Vec<Toc>, Vec<Toc>) = disk.scan()?.into_iter().partition(|toc| toc.cluster == cluster);
+        if let Some(one) = others.first() {
+            let (copies, cluster) = (others.len(), one.cluster);
+            tracing::warn!(copies, %cluster, "copies of another cluster lie here; they are left alone");
+        }
+        catalogue.replace(&ours.iter().map(Held::from).collect::<Vec<_>>())
     })
     .await?
 }

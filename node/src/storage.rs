@@ -12,6 +12,7 @@ use cairn_store::id::CopyId;
 use cairn_store::meta::state::COMMIT_WINDOW;
 use cairn_store::segment::{Receipt, Standing};
 use cairn_store::time::LogTime;
+use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Held;
 use crate::core::Core;
@@ -40,6 +41,27 @@ impl Drop for Room {
     fn drop(&mut self) {
         self.arriving.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+/// Whether an error says nothing about the disk, and passes: out of descriptors, or of memory.
+pub fn passes_by(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::OutOfMemory)
+}
+
+/// Whether the disk could not read what lies on it (EIO).
+pub fn unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// What a holder answers who is asked for a new word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Renewal {
+    /// Here it is.
+    Renewed(Receipt),
+    /// There is no such copy, or it was referred to before.
+    Gone,
+    /// Not now; the old word stands.
+    NotNow,
 }
 
 impl Core {
@@ -90,22 +112,30 @@ impl Core {
         Ok(receipt)
     }
 
-    /// Gives a new word for a copy that may still become referenced (R1); none if there is no such copy.
-    pub async fn renew(&self, copy: CopyId) -> Option<Receipt> {
+    /// Gives a new word for a copy that may still become referenced (R1). `time` is the asker's log time: this node may
+    /// be behind with its own.
+    pub async fn renew(&self, copy: CopyId, time: LogTime) -> Renewal {
         // The collector must not take away what is being promised.
         let _alone = self.storage.deleting.lock().await;
         let disk = self.env.disk.clone();
-        let toc = self.env.blocking(move || disk.read_toc(copy)).await.ok()?.ok()?;
+        let toc = match self.env.blocking(move || disk.read_toc(copy)).await {
+            Ok(Ok(toc)) => toc,
+            Ok(Err(e)) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                return Renewal::Gone;
+            }
+            Ok(Err(_)) | Err(_) => return Renewal::NotNow,
+        };
         let state = self.now().state;
         // As long as it lies here and was never referred to, it is as good as a new one, even if its time is over.
         if state.standing(toc.segment, toc.version, copy) != Standing::Open {
-            return None;
+            return Renewal::Gone;
         }
-        match self.publish(Toc { until: self.commit_window(), ..toc }).await {
-            Ok(receipt) => Some(receipt),
+        let until = toc.until.max(self.commit_window()).max(time.after(COMMIT_WINDOW));
+        match self.publish(Toc { until, ..toc }).await {
+            Ok(receipt) => Renewal::Renewed(receipt),
             Err(e) => {
                 self.refuse_io(&e);
-                None
+                Renewal::NotNow
             }
         }
     }
@@ -123,7 +153,7 @@ impl Core {
         match error.kind() {
             io::ErrorKind::StorageFull => refusal(RefusalCode::Full, "no room is left on the node"),
             io::ErrorKind::AlreadyExists => refusal(RefusalCode::Other, "the copy's id was used before"),
-            io::ErrorKind::ResourceBusy | io::ErrorKind::OutOfMemory => {
+            _ if passes_by(error) => {
                 refusal(RefusalCode::Busy, format!("the node is out of descriptors or memory: {error}"))
             }
             _ => {

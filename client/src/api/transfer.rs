@@ -124,8 +124,9 @@ pub struct Loaded {
     pub data: String,
     /// The copy in its local storage.
     pub copy: CopyId,
-    /// The file in its local storage: the plain bytes, not to be written to. It stays while the cluster keeps the
-    /// version; open, link or copy it before. Of a stale load it lies in the spool and is the caller's to remove.
+    /// The file in its local storage: the plain bytes, not to be written to. It stays while the cluster counts it among
+    /// the version's copies, and else for an hour: open, link or copy it before. Of a stale load it lies in the spool
+    /// and is the caller's to remove.
     pub path: PathBuf,
 }
 

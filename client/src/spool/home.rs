@@ -5,9 +5,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use super::rename_new;
 use crate::fault::{Fault, FileFault};
-use crate::part::Part;
+use crate::part::{Part, rename_new};
 use crate::source::SourceFile;
 
 /// Where a file was moved from, and what it was like there.
@@ -34,8 +33,15 @@ impl Home {
         self.was.nlink() > 1
     }
 
+    /// Gives the file back. If a node may refer to it, or made a copy of it that shares its bytes, a copy of it: whoever
+    /// writes to the file itself would write to the node's.
+    pub(super) fn give_back(&self, from: &Path, referred: bool) -> Result<(), FileFault> {
+        let shared = fs::symlink_metadata(from).is_ok_and(|metadata| metadata.nlink() > 1);
+        if referred || shared { self.copy_back(from) } else { self.take_back(from) }
+    }
+
     /// Moves the file back.
-    pub(super) fn take_back(&self, from: &Path) -> Result<(), FileFault> {
+    fn take_back(&self, from: &Path) -> Result<(), FileFault> {
         rename_new(from, &self.path).map_err(|error| {
             let hint = format!("the file is at {}", from.display());
             FileFault::new("move back to", &self.path, &error).hint(hint)
@@ -48,9 +54,7 @@ impl Home {
         Ok(())
     }
 
-    /// Puts a copy in the place of a file that a node may refer to: whoever wrote to the file itself would write to
-    /// that node's copy.
-    pub(super) fn copy_back(&self, from: &Path) -> Result<(), FileFault> {
+    fn copy_back(&self, from: &Path) -> Result<(), FileFault> {
         self.copy(from).map_err(|fault| {
             let hint = format!("the file is at {}", from.display());
             FileFault::other(format!("cannot copy back to {}: {fault}", self.path.display())).hint(hint)

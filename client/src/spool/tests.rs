@@ -101,21 +101,33 @@ fn what_a_node_may_have_kept_goes_back_as_a_copy() {
     let path = world.file(&vec![7; 3 << 20]);
     fs::set_permissions(&path, Permissions::from_mode(0o604)).unwrap();
     let before = path.metadata().unwrap();
-    for (outcome, dropped) in [(Outcome::Unknown, false), (Outcome::Unknown, true), (Outcome::None, false)] {
+    let cases = [
+        (Outcome::Unknown, false, true),
+        (Outcome::Unknown, true, true),
+        (Outcome::Unknown, false, false),
+        // A stray that the node has not collected yet.
+        (Outcome::None, false, true),
+        (Outcome::None, false, false),
+    ];
+    for (outcome, dropped, linked) in cases {
         let inode = path.metadata().unwrap().ino();
         let mut spooled = world.spool.take(&SourceFile::open(&path).unwrap()).unwrap().unwrap();
         // A node's own copy is another name of the file.
         let copy = world.dir.path().join("copy");
-        fs::hard_link(spooled.path(), &copy).unwrap();
+        if linked {
+            fs::hard_link(spooled.path(), &copy).unwrap();
+        }
         spooled.hand_over();
         if dropped {
             drop(spooled);
         } else {
             spooled.give_back(outcome).unwrap();
         }
-        fs::remove_file(copy).unwrap();
+        if linked {
+            fs::remove_file(copy).unwrap();
+        }
         let after = path.metadata().unwrap();
-        assert_eq!(after.ino() == inode, outcome == Outcome::None);
+        assert_eq!(after.ino() == inode, outcome == Outcome::None && !linked);
         assert_eq!((after.mode(), after.gid(), after.mtime()), (before.mode(), before.gid(), before.mtime()));
         assert!(fs::read(&path).unwrap() == vec![7; 3 << 20]);
         assert_eq!((world.spooled(), fs::read_dir(world.dir.path()).unwrap().count()), (0, 2));
@@ -184,7 +196,7 @@ fn a_copy_that_is_told_to_stop_leaves_nothing() {
 fn only_regular_files_are_saved() {
     let world = World::new();
     let fifo = world.dir.path().join("fifo");
-    rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
     let socket = world.dir.path().join("socket");
     let _listener = UnixListener::bind(&socket).unwrap();
     let cases = [

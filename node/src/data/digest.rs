@@ -6,16 +6,17 @@ use std::sync::Arc;
 use cairn_store::digest::{BLOCK_BYTES, BlockTable, TableBuilder, block_count, block_len};
 
 use crate::env::{Env, ReadAt};
+use crate::jobs::Meter;
 
-/// Reads `source` once.
+/// Reads `source` once; each block is a step on the meter.
 ///
 /// # Errors
 /// The source cannot be read, or changed meanwhile: `InvalidData`.
-pub async fn table_of(env: &Env, source: Arc<dyn ReadAt>) -> io::Result<BlockTable> {
-    env.blocking(move || read(source.as_ref())).await?
+pub async fn table_of(env: &Env, source: Arc<dyn ReadAt>, meter: Arc<Meter>) -> io::Result<BlockTable> {
+    env.blocking(move || read(source.as_ref(), &meter)).await?
 }
 
-fn read(source: &dyn ReadAt) -> io::Result<BlockTable> {
+fn read(source: &dyn ReadAt, meter: &Meter) -> io::Result<BlockTable> {
     let changed = || io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was read");
     let size = source.size();
     let mut builder = TableBuilder::new(size);
@@ -27,6 +28,7 @@ fn read(source: &dyn ReadAt) -> io::Result<BlockTable> {
             _ => e,
         })?;
         builder.push(block);
+        meter.tick(1);
     }
     if !source.unchanged()? {
         return Err(changed());

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cairn_client::wire::{self, Push, PushAnswer, PushDone, Refusal, Sealed, WireError};
+use cairn_client::wire::{self, Push, PushAnswer, PushDone, Refusal, RefusalCode, Sealed, WireError};
 use cairn_store::digest::BlockTable;
 use cairn_store::id::NodeId;
 use cairn_store::segment::Receipt;
@@ -42,6 +42,13 @@ pub enum PushError {
     Source,
 }
 
+impl PushError {
+    /// Whether the target only has too much to do.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == RefusalCode::Busy)
+    }
+}
+
 /// A table that is being computed: `None` until it is ready, then the table or why there is none.
 pub type TableWatch = watch::Receiver<Option<Result<Arc<BlockTable>, String>>>;
 
@@ -57,7 +64,7 @@ pub async fn push(
     let limits = core.limits.payload();
     let copy = push.copy;
 
-    let _place = core.pushing.acquire().await.map_err(|_| PushError::Silent)?;
+    let _place = meter.while_queued(&core.env, core.pushing.acquire()).await.map_err(|_| PushError::Silent)?;
     let mut stream = core.links.dial(target, Port::Data, None).await?;
     wire::send(&mut stream, &push).await?;
     let answered = core.env.timeout(core.limits.idle, wire::receive(&mut stream)).await;

@@ -11,6 +11,7 @@ use super::refusal;
 use crate::admit::Speaker;
 use crate::core::Core;
 use crate::env::{ReadAt, Stream};
+use crate::storage::unreadable;
 
 /// Answers one pull.
 ///
@@ -64,5 +65,9 @@ pub async fn serve(
     core.env.timeout(core.limits.idle, sent).await.unwrap_or_else(late)?;
     let offset = pull.from_block.saturating_mul(BLOCK_BYTES as u64).min(size);
     let limits = core.limits.payload();
-    Ok(stream.send_payload(&core.env, source, offset, limits, Arc::new(|_| Ok(()))).await?)
+    let sent = stream.send_payload(&core.env, source, offset, limits, Arc::new(|_| Ok(()))).await;
+    if sent.as_ref().err().is_some_and(unreadable) {
+        core.suspect(pull.copy);
+    }
+    Ok(sent?)
 }

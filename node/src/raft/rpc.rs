@@ -5,7 +5,7 @@ use std::time::Duration;
 use cairn_client::api::{LoadRequest, Loaded, Progress};
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::meta::{Command, Reply};
-use cairn_store::segment::Receipt;
+use cairn_store::time::LogTime;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
     VoteResponse,
@@ -16,6 +16,7 @@ use tarpc::context::Context;
 use super::types::{LogId, Types};
 use crate::core::Core;
 use crate::service::Service;
+use crate::storage::Renewal;
 
 /// tarpc's own deadline of a call.
 const CALL_MAX: Duration = Duration::from_secs(3600);
@@ -55,8 +56,8 @@ pub trait Peer {
     async fn heard() -> Result<Vec<(NodeId, u64)>, NotNow>;
     /// To a holder: a loader found bytes of this copy that do not match, or found none. Look yourself.
     async fn suspect(copy: CopyId);
-    /// To a holder: a new word for a copy that is not referred to yet; none if there is no such copy.
-    async fn renew(copy: CopyId) -> Option<Receipt>;
+    /// To a holder: a new word for a copy that is not referred to yet.
+    async fn renew(copy: CopyId, time: LogTime) -> Renewal;
     /// To any node: a load there, for an application or a controller that asked elsewhere.
     async fn load(request: LoadRequest) -> Result<Progress<Loaded>, cairn_client::api::Error>;
 }
@@ -123,8 +124,8 @@ impl Peer for PeerServer {
         self.0.core.suspect(copy);
     }
 
-    async fn renew(self, _: Context, copy: CopyId) -> Option<Receipt> {
-        self.core().renew(copy).await
+    async fn renew(self, _: Context, copy: CopyId, time: LogTime) -> Renewal {
+        self.core().renew(copy, time).await
     }
 
     async fn load(self, _: Context, request: LoadRequest) -> Result<Progress<Loaded>, cairn_client::api::Error> {

@@ -64,7 +64,7 @@ impl Service {
 
 async fn run(core: &Arc<Core>, request: LoadRequest, meter: Arc<Meter>) -> Result<Loaded, Error> {
     check(core, &request)?;
-    let _place = meter.while_ticking(&core.env, core.loading.acquire()).await;
+    let _place = meter.while_queued(&core.env, core.loading.acquire()).await;
     let deadline = core.env.clock.now() + request.wait;
     for attempt in 1..=ATTEMPTS_MAX {
         let view = if request.stale { core.now() } else { core.read(deadline).await? };

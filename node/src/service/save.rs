@@ -58,6 +58,8 @@ fn check(request: &SaveRequest) -> Result<(), Error> {
 #[derive(Clone, Copy)]
 struct Target {
     segment: SegmentId,
+    /// The request that registered it.
+    registered: RequestId,
     epoch: Epoch,
     head: Version,
     new: bool,
@@ -68,6 +70,9 @@ const UNREGISTER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a first save that lasts says that its registration is not forgotten: a third of the time after which one
 /// without a version expires.
 const KEEP_NAME: Duration = Duration::from_secs(REGISTRATION_TTL.as_secs() / 3);
+
+/// How often one request may take its name anew, after it was freed.
+const REGISTERS_MAX: u32 = 64;
 
 /// One save.
 struct Save {
@@ -85,8 +90,8 @@ impl Save {
                 Error::new(Code::Conflict, message).hint("save through an executor node; see `cairn node ls`")
             );
         }
-        let _turn = meter.while_ticking(&core.env, core.names.wait(&request.name)).await;
-        let place = meter.while_ticking(&core.env, core.saving.clone().acquire_owned()).await;
+        let _turn = meter.while_queued(&core.env, core.names.wait(&request.name)).await;
+        let place = meter.while_queued(&core.env, core.saving.clone().acquire_owned()).await;
         let place = place.map_err(|_| Error::unavailable("the node is stopping"))?;
         let deadline = self.deadline();
         let state = core.read(deadline).await?.state;
@@ -103,11 +108,12 @@ impl Save {
         let target = match known {
             Some(segment) => {
                 // An earlier try of this very request may have taken the name.
-                let own = segment.registered.0 == self.step("register");
+                let own = (0..REGISTERS_MAX).any(|nth| segment.registered.0 == self.register_step(nth));
                 let new = own && segment.head == Version::NONE;
-                Target { segment: segment.id, epoch: segment.epoch, head: segment.head, new }
+                let (id, registered) = (segment.id, segment.registered.0);
+                Target { segment: id, registered, epoch: segment.epoch, head: segment.head, new }
             }
-            None => self.register(deadline).await?,
+            None => self.register(self.next_register(&state), deadline).await?,
         };
         let size = source.opened.size();
         tracing::info!(name = %request.name, request = %request.request, size, "save begins");
@@ -189,10 +195,24 @@ impl Save {
         )))
     }
 
-    async fn register(&self, deadline: Duration) -> Result<Target, Error> {
+    fn register_step(&self, nth: u32) -> RequestId {
+        self.step(&format!("register {nth}"))
+    }
+
+    /// The step that registers. What an earlier try registered and freed again stays remembered, and is no answer.
+    fn next_register(&self, state: &State) -> RequestId {
+        let usable = |id: &RequestId| match state.answer(*id) {
+            Some(Ok(Outcome::Registered { segment, .. })) => state.segments.contains_key(segment),
+            _ => true,
+        };
+        let mut steps = (0..REGISTERS_MAX).map(|nth| self.register_step(nth));
+        steps.find(usable).unwrap_or_else(|| self.register_step(0))
+    }
+
+    async fn register(&self, step: RequestId, deadline: Duration) -> Result<Target, Error> {
         let Self { core, request, .. } = self;
         let command = Command::Register {
-            request: until(core, self.step("register"), deadline),
+            request: until(core, step, deadline),
             name: request.name.clone(),
             segment: SegmentId(core.env.uuid()),
             owner: core.me(),
@@ -200,7 +220,9 @@ impl Save {
         };
         let reply = core.propose(command, deadline).await?;
         match core.answer(&request.name, reply)? {
-            Outcome::Registered { segment, epoch } => Ok(Target { segment, epoch, head: Version::NONE, new: true }),
+            Outcome::Registered { segment, epoch } => {
+                Ok(Target { segment, registered: step, epoch, head: Version::NONE, new: true })
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -209,9 +231,14 @@ impl Save {
     async fn keep_name(&self, target: Target) -> Infallible {
         loop {
             self.core.env.clock.sleep(KEEP_NAME).await;
-            if target.new {
+            // A name that was removed meanwhile is not taken again.
+            if target.new && self.core.now().state.segments.contains_key(&target.segment) {
                 // If it fails, the next one comes in time.
-                let _ = self.register(self.deadline()).await;
+                if let Ok(taken) = self.register(target.registered, self.deadline()).await
+                    && taken.segment != target.segment
+                {
+                    self.free_name(taken).await;
+                }
             }
         }
     }
@@ -261,7 +288,7 @@ impl Save {
     async fn free_name(&self, target: Target) {
         let core = &self.core;
         let deadline = self.deadline().max(core.env.clock.now() + UNREGISTER_PATIENCE);
-        let request = until(core, self.step("unregister"), deadline);
+        let request = until(core, self.step(&format!("unregister {}", target.segment)), deadline);
         let command = Command::Unregister { request, segment: target.segment, scope: Scope::IfEmpty };
         // If no leader hears it, the registration expires.
         let _ = core.propose(command, deadline).await;

@@ -10,6 +10,7 @@ use cairn_store::segment::{Copy, CopyState};
 
 use crate::catalogue::Held;
 use crate::core::Core;
+use crate::storage::passes_by;
 
 /// How many copies are looked at in one step.
 const PAGE: usize = 256;
@@ -34,9 +35,13 @@ pub async fn collect(core: Arc<Core>) {
             }
             pass(&core).await
         };
-        if let Err(e) = passed.await {
-            core.stop.fault(format!("local storage cannot be tidied: {e}"));
-            return;
+        match passed.await {
+            Ok(()) => {}
+            Err(e) if passes_by(&e) => tracing::warn!(error = %e, "local storage cannot be tidied now"),
+            Err(e) => {
+                core.stop.fault(format!("local storage cannot be tidied: {e}"));
+                return;
+            }
         }
         core.env.clock.sleep(PASS_PAUSE).await;
     }
@@ -54,6 +59,7 @@ async fn pass(core: &Arc<Core>) -> std::io::Result<()> {
             // One applied prefix of this node's own, taken after the copy was seen to exist (R1).
             let view = core.now();
             let found = Found {
+                // The catalogue lists no others.
                 cluster: core.identity.cluster,
                 standing: view.state.standing(held.segment, held.version, held.copy),
                 until: held.until,
@@ -117,14 +123,16 @@ impl Core {
     /// Whether a copy may still go, by what its `.toc` says now.
     async fn may_go(&self, held: Held) -> std::io::Result<bool> {
         let disk = self.env.disk.clone();
-        let until = match self.env.blocking(move || disk.read_toc(held.copy)).await? {
-            Ok(toc) => toc.until,
+        let (cluster, until) = match self.env.blocking(move || disk.read_toc(held.copy)).await? {
+            Ok(toc) => (toc.cluster, toc.until),
             // Without one it is no copy any more; a damaged one cannot have been renewed.
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => held.until,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => {
+                (self.identity.cluster, held.until)
+            }
             Err(e) => return Err(e),
         };
         let state = self.now().state;
         let standing = state.standing(held.segment, held.version, held.copy);
-        Ok(collectable(Found { cluster: self.identity.cluster, standing, until }, self.identity.cluster, state.time))
+        Ok(collectable(Found { cluster, standing, until }, self.identity.cluster, state.time))
     }
 }

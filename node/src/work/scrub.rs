@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::env::Disk;
 use crate::jobs::Meter;
 use crate::raft::rpc;
+use crate::storage::{passes_by, unreadable};
 
 /// The most copies that are looked at at once. What is doubted beyond is doubted again.
 const LOOKS_MAX: usize = 8;
@@ -72,6 +73,8 @@ pub async fn verify(core: &Core, copy: CopyId, meter: Arc<Meter>) -> Verdict {
         },
         // Damaged, or too short.
         Err(e) if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => Verdict::Corrupt,
+        // The disk cannot read its own bytes any more.
+        Err(e) if unreadable(&e) => Verdict::Corrupt,
         // Out of descriptors or of memory: that says nothing about the bytes.
         Err(_) => Verdict::Unknown,
     };
@@ -133,7 +136,12 @@ impl Core {
             let version = segment.versions.iter().find(|(_, record)| record.copies.iter().any(|c| mine(&c)))?;
             Some((segment.id, *version.0))
         });
+        if referenced.is_none() && verdict == Verdict::Missing {
+            // Long gone, or never here.
+            return;
+        }
         let (disk, catalogue) = (self.env.disk.clone(), self.env.catalogue.clone());
+        let alone = self.storage.deleting.lock().await;
         let put_aside = self.env.blocking(move || {
             // Its `.toc` may be what is bad: then only the catalogue knows it.
             let held = match referenced {
@@ -146,9 +154,18 @@ impl Core {
             }
             held.map_or(Ok(()), |held| catalogue.remove(&held))
         });
-        if let Err(e) = put_aside.await.and_then(|done| done) {
-            self.stop.fault(format!("a bad copy could not be put aside: {e}"));
-            return;
+        let put_aside = put_aside.await.and_then(|done| done);
+        drop(alone);
+        match put_aside {
+            Ok(()) => {}
+            Err(e) if passes_by(&e) => {
+                tracing::warn!(%copy, error = %e, "a bad copy could not be put aside now");
+                return;
+            }
+            Err(e) => {
+                self.stop.fault(format!("a bad copy could not be put aside: {e}"));
+                return;
+            }
         }
         tracing::error!(%copy, ?finding, "a copy of this node is lost");
         if let Some((segment, version)) = referenced {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use cairn_store::meta::State;
 use cairn_store::meta::invariant::violations;
 
@@ -12,10 +12,11 @@ use super::Machine;
 /// How many revisions back states are compared. Nodes are rarely further apart.
 const REVISIONS_KEPT: usize = 4096;
 
-/// Sees every state that any node shows. That two nodes lead in one term is no offence: openraft orders leaders by term
-/// and node.
+/// Sees every state that any node shows, and who leads.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
+    /// Who led in each term: log time rests on there being one (R4).
+    leaders: BTreeMap<u64, String>,
     /// The first state seen at each revision.
     states: BTreeMap<u64, State>,
     /// What each machine showed last.
@@ -26,6 +27,10 @@ impl Oracle {
     /// Looks at all machines.
     pub(super) fn look(&mut self, machines: &[Rc<Machine>]) -> anyhow::Result<()> {
         for machine in machines {
+            if let Some(term) = machine.leads() {
+                let leader = self.leaders.entry(term).or_insert_with(|| machine.name.clone());
+                ensure!(*leader == machine.name, "{leader} and {} lead in term {term}", machine.name);
+            }
             let Some(view) = machine.view() else { continue };
             let revision = view.state.revision;
             if self.shown.insert(machine.name.clone(), revision) != Some(revision) {

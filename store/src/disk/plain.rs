@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::layout::at;
 
 /// Files that lie in a node's folder, besides the folders.
-const FILES: [&str; 4] = ["ballast", "joining", "lock", "node.toml"];
+const FILES: [&str; 3] = ["joining", "lock", "node.toml"];
 /// Folders whose owners open whatever they find under their names.
 const FOLDERS: [&str; 3] = ["catalogue", "log", "snapshots"];
 /// The longest text, in bytes.
@@ -52,7 +52,8 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
     open(path, OFlags::WRONLY | OFlags::CREATE)
 }
 
-fn open(path: &Path, how: OFlags) -> io::Result<File> {
+/// Opens a regular file: no link is followed, and nothing makes us wait.
+pub(super) fn open(path: &Path, how: OFlags) -> io::Result<File> {
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(0o666)) {
         Ok(file) => File::from(file),

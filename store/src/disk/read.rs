@@ -5,11 +5,10 @@ use std::io::{self, BufReader, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::OFlags;
 
 use super::layout::{SPOOL_MARK, at};
-use super::{ReadAt, Space, TOC_KIND, Toc};
+use super::{ReadAt, Space, TOC_KIND, Toc, plain};
 use crate::digest::BlockTable;
 use crate::id::CopyId;
 use crate::record::{self, RecordError};
@@ -78,31 +77,18 @@ pub(super) fn open_spool(spool: &Path, file: &str) -> io::Result<OpenFile> {
     open(&spool.join(file))
 }
 
-/// Opens a regular file, and nothing else: no link is followed, and a FIFO cannot block.
+/// Opens a regular file, and nothing else.
 pub(super) fn open(path: &Path) -> io::Result<OpenFile> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        // What O_NOFOLLOW says of a link, and opening says of a socket.
-        Err(Errno::LOOP | Errno::NXIO) => return Err(not_regular(path)),
-        Err(error) => return Err(at(path)(error.into())),
-    };
-    let metadata = file.metadata().map_err(at(path))?;
-    if !metadata.is_file() {
-        return Err(not_regular(path));
-    }
-    Ok(OpenFile { seen: Stamp::of(&metadata), file })
-}
-
-fn not_regular(path: &Path) -> io::Error {
-    io::Error::new(ErrorKind::InvalidInput, format!("{}: not a regular file", path.display()))
+    let file = plain::open(path, OFlags::RDONLY)?;
+    let seen = Stamp::of(&file.metadata().map_err(at(path))?);
+    Ok(OpenFile { file, seen })
 }
 
 /// Reads and checks a `.toc`: `InvalidData` if it is damaged, `Unsupported` if it is whole but of another version.
 pub(super) fn read_toc(path: &Path, copy: CopyId) -> io::Result<Toc> {
     let mut bytes = Vec::new();
     let limit = TOC_BYTES_MAX + 1;
-    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(at(path))?;
+    plain::open(path, OFlags::RDONLY)?.take(limit).read_to_end(&mut bytes).map_err(at(path))?;
     decode_toc(&bytes, copy).map_err(at(path))
 }
 

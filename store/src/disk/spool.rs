@@ -26,7 +26,7 @@ impl FileDisk {
     /// Removes what clients made in the spool and left there, once it is old at `now`; tells how many files.
     ///
     /// That is `cairn-<32 hex>.part` (a save) and `stale-<uuid>` (a stale load), and never anything else. A file that
-    /// a save has moved in, and that lies nowhere else, stays: it is an application's own.
+    /// a save has moved in stays: it is an application's own, and whatever links to it may be a stray that goes.
     pub fn tidy_spool(&self, now: WallTime) -> io::Result<usize> {
         let spool = self.spool();
         let mut removed = 0;
@@ -49,8 +49,8 @@ impl FileDisk {
 impl Made {
     fn is_left(&self, found: &Metadata, now: WallTime) -> bool {
         let written = modified(found);
-        // Written before it got this name: the name came with a move. A link elsewhere is a copy that was kept.
-        let own = self.movable && written < self.at && found.nlink() == 1;
+        // Written before it got this name: the name came with a move.
+        let own = self.movable && written < self.at;
         let age = now.0.saturating_sub(written.max(self.at));
         !own && u128::from(age) > LEFT_AFTER.as_millis()
     }

@@ -22,7 +22,8 @@ use crate::{descriptors, logs, parent};
 /// Threads that run tasks, at least and at most; between them one a core. Each has allocator memory of its own.
 const WORKERS_MIN: usize = 2;
 const WORKERS_MAX: usize = 4;
-/// Threads for blocking work besides one a transfer.
+/// Threads for blocking work: one for each payload in and out, and for each save's and load's own work; and some.
+const BLOCKING_PER_TRANSFER: usize = 4;
 const BLOCKING_SPARE: usize = 64;
 /// How long what still blocks may take in the end.
 const END_PATIENCE: Duration = Duration::from_secs(2);
@@ -38,7 +39,9 @@ pub(crate) fn run(args: &StartArgs) -> Result<(), Failure> {
     let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.clamp(WORKERS_MIN, WORKERS_MAX))
-        .max_blocking_threads(config.limits.transfers.saturating_add(BLOCKING_SPARE))
+        .max_blocking_threads(
+            config.limits.transfers.saturating_mul(BLOCKING_PER_TRANSFER).saturating_add(BLOCKING_SPARE),
+        )
         .enable_all()
         .build()
         .map_err(Failure::io("cannot start"))?;

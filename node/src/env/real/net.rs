@@ -1,6 +1,7 @@
 //! TCP and Unix sockets.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,10 +24,17 @@ pub struct SocketNet;
 impl Net for SocketNet {
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
         if let Some(path) = address.strip_prefix("unix:") {
-            // A socket file that an earlier life left behind; the folder's lock says that it is nobody's now.
-            match std::fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
+            // A socket that an earlier life left behind; the folder's lock says that it is nobody's now.
+            match std::fs::symlink_metadata(path) {
+                Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
+                Ok(_) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::AlreadyExists,
+                        "something else than a socket is there",
+                    ));
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
             }
             return Ok(Box::new(Unix(UnixListener::bind(path)?, address.to_owned())));
         }

@@ -63,7 +63,10 @@ impl Loading<'_> {
         let found = core.env.blocking(move || catalogue.find(segment, version)).await.ok()?.ok()?;
         let soon = self.core.now().state.time.after(STAY_MIN);
         let stays = |held: &Held| record.refers_to(held.copy) || held.until > soon;
-        for held in found.into_iter().filter(|held| held.digest == record.digest && stays(held)) {
+        let mut found: Vec<Held> = found.into_iter().filter(|h| h.digest == record.digest && stays(h)).collect();
+        // A stray may share its bytes with a file that was given back to an application.
+        found.sort_by_key(|held| !record.refers_to(held.copy));
+        for held in found {
             match verify(core, held.copy, meter.clone()).await {
                 Verdict::Good => return Some(held),
                 verdict => core.lost(held.copy, verdict).await,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{Code, Error, Replica, SaveRequest};
-use cairn_client::wire::Push;
+use cairn_client::wire::{Push, RefusalCode};
 use cairn_store::digest::BlockTable;
 use cairn_store::id::NodeId;
 use cairn_store::plan::enough::{Standing, Verdict, enough};
@@ -24,12 +24,18 @@ use crate::data::push::{PushError, TableWatch, push};
 use crate::env::ReadAt;
 use crate::jobs::Meter;
 use crate::raft::rpc;
+use crate::storage::Renewal;
 
 /// A receipt that runs out so soon, in log time, is renewed: its holder must not take the copy for a stray while the
 /// save goes on, for hours perhaps.
 const RENEW_BEFORE: Duration = Duration::from_secs(1200);
 /// How often that is looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(300);
+
+/// How often a busy target is asked before another one is looked for.
+const BUSY_TRIES: u32 = 4;
+/// The pause before it is asked again, besides the time that it takes to say no.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A file of the spool, opened once; its descriptor is held to the end (R13).
 #[derive(Clone)]
@@ -59,7 +65,7 @@ impl Order {
         meter: &Arc<Meter>,
     ) -> Self {
         meter.expect(source.opened.size().saturating_mul(request.replicas.into()));
-        let table = hash(core, source.opened.clone());
+        let table = hash(core, source.opened.clone(), meter.clone());
         Self { core: core.clone(), request: request.clone(), target, source, table, meter: meter.clone() }
     }
 }
@@ -81,6 +87,8 @@ pub(super) struct Transfer {
     receipts: BTreeMap<NodeId, Receipt>,
     /// Why targets failed.
     reasons: Vec<String>,
+    /// Whether one of them only had too much to do.
+    busy: bool,
     tell: mpsc::Sender<News>,
     news: mpsc::Receiver<News>,
     _place: OwnedSemaphorePermit,
@@ -91,7 +99,7 @@ impl Transfer {
     pub(super) fn begin(order: Order, wish: Wish, place: OwnedSemaphorePermit) -> Self {
         let (tell, news) = mpsc::channel(usize::from(order.request.replicas) + 1);
         let (pending, receipts, reasons) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
-        let mut transfer = Self { order, wish, pending, receipts, reasons, tell, news, _place: place };
+        let mut transfer = Self { order, wish, pending, receipts, reasons, tell, news, busy: false, _place: place };
         transfer.keep_own();
         transfer.push_to_more();
         transfer
@@ -168,8 +176,15 @@ impl Transfer {
                 self.receipts.insert(node, receipt);
                 Ok(Some(receipt))
             }
+            // Nobody will take it any more.
+            News::Target(_, Err(PushError::Refused(refusal))) if refusal.code == RefusalCode::StaleEpoch => {
+                let name = &self.order.request.name;
+                Err(Error::new(Code::Conflict, format!("{name} was taken over during the save"))
+                    .hint(format!("see `cairn show {name}`; load the newest version before you go on")))
+            }
             News::Target(node, Err(error)) => {
                 self.pending.remove(&node);
+                self.busy |= error.is_busy();
                 let another = !matches!(error, PushError::Source);
                 self.give_up(node, &error.to_string());
                 if another {
@@ -207,22 +222,26 @@ impl Transfer {
     /// Asks for new words where the old ones run out soon (R1). False if a holder was lost by that.
     async fn renew(&mut self) -> Result<bool, Error> {
         let core = self.order.core.clone();
-        let soon = core.now().state.time.after(RENEW_BEFORE);
+        let time = core.now().state.time;
+        let soon = time.after(RENEW_BEFORE);
         let old: Vec<Receipt> = self.receipts.values().copied().filter(|receipt| receipt.until < soon).collect();
         let mut kept = true;
-        for Receipt { copy, node, .. } in old {
+        for Receipt { copy, node, until } in old {
             let renewed = if node == core.me() {
-                core.renew(copy).await
+                core.renew(copy, time).await
             } else {
-                let ask = |peer: rpc::PeerClient| async move { peer.renew(rpc::context(), copy).await };
-                core.links.ask(node, core.limits.idle, ask).await.ok().flatten()
+                let ask = |peer: rpc::PeerClient| async move { peer.renew(rpc::context(), copy, time).await };
+                core.links.ask(node, core.limits.idle, ask).await.unwrap_or(Renewal::NotNow)
             };
             match renewed {
-                Some(receipt) => drop(self.receipts.insert(node, receipt)),
-                None if node == core.me() => {
-                    return Err(Error::new(Code::Internal, "this node's own copy was lost during the save"));
+                Renewal::Renewed(receipt) => drop(self.receipts.insert(node, receipt)),
+                // The old word stands for a while; it is asked again.
+                Renewal::NotNow if until >= time => {}
+                Renewal::Gone | Renewal::NotNow if node == core.me() => {
+                    return Err(Error::new(Code::Internal, "this node's own copy was lost during the save")
+                        .hint("save again; nothing was committed"));
                 }
-                None => {
+                Renewal::Gone | Renewal::NotNow => {
                     self.receipts.remove(&node);
                     self.give_up(node, "its copy was lost during the save");
                     self.push_to_more();
@@ -270,7 +289,7 @@ impl Transfer {
             };
             let pushed = tokio::select! {
                 biased;
-                pushed = push(&core, node, what, source.opened, table, meter) => pushed,
+                pushed = push_patiently(&core, node, what, source.opened, table, meter) => pushed,
                 // The leader's word comes sooner than a silent connection's time-out.
                 () = core.until_down(node) => Err(PushError::Down),
                 // The save is over.
@@ -294,16 +313,40 @@ impl Transfer {
         if !self.reasons.is_empty() {
             message.push_str(&format!(" ({})", self.reasons.join("; ")));
         }
+        if self.busy {
+            return Error::unavailable(message).hint("nodes are busy with other transfers: try again later");
+        }
         Error::new(Code::Durability, message).hint("see `cairn node ls`; add nodes, or ask for fewer with --replicas")
     }
 }
 
+/// Asks a target again that has too much to do: it has no less room for that.
+async fn push_patiently(
+    core: &Core,
+    node: NodeId,
+    what: Push,
+    source: Arc<dyn ReadAt>,
+    table: TableWatch,
+    meter: Arc<Meter>,
+) -> Result<Receipt, PushError> {
+    for _ in 1..BUSY_TRIES {
+        match push(core, node, what.clone(), source.clone(), table.clone(), meter.clone()).await {
+            Err(error) if error.is_busy() => {
+                meter.tick(1);
+                core.env.clock.sleep(BUSY_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+    push(core, node, what, source, table, meter).await
+}
+
 /// One pass over the source, beside the pushes: the pages that it reads are those that they send.
-fn hash(core: &Arc<Core>, source: Arc<dyn ReadAt>) -> TableWatch {
+fn hash(core: &Arc<Core>, source: Arc<dyn ReadAt>, meter: Arc<Meter>) -> TableWatch {
     let (tell, table) = watch::channel(None);
     let env = core.env.clone();
     core.env.spawn(async move {
-        let hashed = table_of(&env, source).await;
+        let hashed = table_of(&env, source, meter).await;
         tell.send_replace(Some(hashed.map(Arc::new).map_err(|e| e.to_string())));
     });
     table
