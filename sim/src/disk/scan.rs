@@ -50,8 +50,13 @@ pub(super) fn scan(files: &mut Files) -> io::Result<Vec<Toc>> {
     Ok(found)
 }
 
-/// Moves a copy out, its `.toc` first.
+/// Moves a copy out, its `.toc` first. A `.toc` without bytes is a half.
 pub(super) fn quarantine(files: &mut Files, copy: CopyId) -> io::Result<()> {
+    if !files.exists(&seg(copy)) {
+        files.remove(&toc(copy));
+        files.sync_folder(&shard(copy));
+        return Ok(());
+    }
     for (part, from) in [("toc", toc(copy)), ("seg", seg(copy))] {
         if files.exists(&from) {
             files.rename(&from, &in_quarantine(copy, part))?;

@@ -109,7 +109,7 @@ pub trait Disk: Send + Sync {
     /// Removes a copy: the `.toc` first, durably, so that no half is ever taken for a copy.
     fn unlink(&self, copy: CopyId) -> io::Result<()>;
 
-    /// Moves a copy out of the way, to be looked at.
+    /// Moves a copy out of the way, to be looked at. One without bytes is removed.
     fn quarantine(&self, copy: CopyId) -> io::Result<()>;
 
     /// The copies in quarantine, whole or in part.

@@ -44,8 +44,13 @@ pub(super) fn scan(disk: &FileDisk) -> io::Result<Vec<Toc>> {
     Ok(found.copies)
 }
 
-/// Moves a copy out. The `.toc` goes first; if the way is broken off then, the next scan finishes it.
+/// Moves a copy out. The `.toc` goes first; if the way is broken off then, the next scan finishes it. Without bytes
+/// there is nothing to be looked at: a `.toc` alone is a half.
 pub(super) fn quarantine(disk: &FileDisk, copy: CopyId) -> io::Result<()> {
+    let seg = disk.seg(copy);
+    if !seg.try_exists().map_err(at(&seg))? {
+        return if remove(&disk.toc(copy))? { sync_folder(&disk.shard(copy)) } else { Ok(()) };
+    }
     for (part, from) in [(TOC, disk.toc(copy)), (SEG, disk.seg(copy))] {
         match fs::rename(&from, disk.in_quarantine(copy, part)) {
             Ok(()) => {

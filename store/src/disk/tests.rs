@@ -302,6 +302,16 @@ fn a_damaged_toc_goes_into_quarantine_with_its_bytes() {
 }
 
 #[test]
+fn a_toc_without_bytes_is_not_kept() {
+    let (_dir, disk) = disk();
+    put(&disk, copy(1), b"deleted under our feet");
+    fs::remove_file(disk.path(copy(1))).unwrap();
+    disk.quarantine(copy(1)).unwrap();
+    assert_eq!(disk.quarantined().unwrap(), [].into());
+    assert_eq!(kind_of(disk.read_toc(copy(1))), ErrorKind::NotFound);
+}
+
+#[test]
 fn a_scan_finishes_a_quarantine_that_was_broken_off() {
     let (dir, disk) = disk();
     put(&disk, copy(1), b"bad bytes");
