@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 pub use cluster::{ClusterStatus, Health, JoinRequest, Joined, NodeInfo, NodeState};
 pub use error::{Code, Error, Outcome};
 pub use segment::{
-    ClaimRequest, Claimed, ListRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary, VersionDetail,
+    ClaimRequest, Claimed, ListRequest, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
+    UnpinRequest, VersionDetail,
 };
 pub use transfer::{LoadRequest, Loaded, Replica, SaveRequest, Saved, Source};
 
@@ -65,6 +66,10 @@ pub trait Cairn {
     async fn join(request: JoinRequest) -> Result<Joined, Error>;
     /// Starts or stops emptying a node: no new copies go there.
     async fn drain(node: NodeName, draining: bool, wait: Duration) -> Result<(), Error>;
+    /// Keeps a version whatever comes after it.
+    async fn pin(request: PinRequest) -> Result<(), Error>;
+    /// Ends a pin, or all of a segment. What only a pin held goes at once.
+    async fn unpin(request: UnpinRequest) -> Result<(), Error>;
 }
 
 /// Work that goes on, or its result.

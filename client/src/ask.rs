@@ -7,7 +7,7 @@ use cairn_store::segment::{Epoch, Version};
 
 use crate::api::{
     ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo, PAGE_MAX,
-    ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
+    PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use crate::dial::{Client, Session};
 use crate::request;
@@ -76,6 +76,26 @@ impl Client {
         self.call(!request.dry_run, |client, context| {
             let request = request.clone();
             async move { client.remove(context, request).await }
+        })
+        .await
+    }
+
+    /// Keeps a version whatever comes after it.
+    pub async fn pin(&self, request: RequestId, name: &Name, version: Version) -> Result<(), Error> {
+        let request = PinRequest { request, wait: self.wait_in_all(), name: name.clone(), version };
+        self.call(true, |client, context| {
+            let request = request.clone();
+            async move { client.pin(context, request).await }
+        })
+        .await
+    }
+
+    /// Ends the pin of a version, or all of a segment. What only a pin held goes at once.
+    pub async fn unpin(&self, request: RequestId, name: &Name, version: Option<Version>) -> Result<(), Error> {
+        let request = UnpinRequest { request, wait: self.wait_in_all(), name: name.clone(), version };
+        self.call(true, |client, context| {
+            let request = request.clone();
+            async move { client.unpin(context, request).await }
         })
         .await
     }

@@ -36,7 +36,7 @@ fn help_lists_exactly_what_is_built() {
         let lines = text(&output.stdout).lines().skip_while(|line| *line != "Commands:").skip(1);
         lines.take_while(|line| !line.is_empty()).map(|line| line.split_whitespace().next().unwrap().into()).collect()
     };
-    let all = ["save", "load", "ls", "show", "history", "rm", "claim", "release", "node", "cluster"];
+    let all = ["save", "load", "ls", "show", "history", "rm", "pin", "unpin", "claim", "release", "node", "cluster"];
     assert_eq!(listed(&["--help"]), all);
     assert_eq!(listed(&["node", "--help"]), ["ls"]);
     assert_eq!(listed(&["cluster", "--help"]), ["status", "health"]);

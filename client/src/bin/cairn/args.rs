@@ -79,8 +79,12 @@ pub(crate) enum Command {
     Show(NameArgs),
     /// List the versions of a segment.
     History(NameArgs),
-    /// Remove a segment, or one version of it.
+    /// Remove a segment with its pinned versions too, or one version that is not pinned.
     Rm(RmArgs),
+    /// Keep a version whatever comes after it.
+    Pin(PinArgs),
+    /// End a pin, or all of a segment: what only it kept is removed.
+    Unpin(UnpinArgs),
     /// Make the node asked the owner of a segment.
     Claim(NameArgs),
     /// Give up the ownership of a segment.
@@ -226,6 +230,24 @@ pub(crate) struct RmArgs {
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PinArgs {
+    /// The segment.
+    pub(crate) name: Name,
+    /// The version to keep.
+    #[arg(long, value_name = "V", value_parser = version)]
+    pub(crate) version: Version,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnpinArgs {
+    /// The segment.
+    pub(crate) name: Name,
+    /// Only this version.
+    #[arg(long, value_name = "V", value_parser = version)]
+    pub(crate) version: Option<Version>,
 }
 
 #[derive(Debug, clap::Args)]

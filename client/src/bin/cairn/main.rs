@@ -1,7 +1,7 @@
 //! `cairn`: asks a cluster, from the command line.
 //!
 //! - `args`: what can be typed;
-//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `claim`, `release`, `node`, `cluster`;
+//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `claim`, `release`, `node`, `cluster`;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
 //! - `report`: errors; `progress`: the bar on a terminal.
 
@@ -13,6 +13,7 @@ mod load;
 mod ls;
 mod node;
 mod output;
+mod pin;
 mod progress;
 mod release;
 mod report;
@@ -84,6 +85,8 @@ async fn run(args: Args, output: &Output) -> Result<u8, Report> {
         Command::Show(args) => show::run(&client, args, output).await,
         Command::History(args) => history::run(&client, args, output).await,
         Command::Rm(args) => rm::run(&client, args, output).await,
+        Command::Pin(args) => pin::pin(&client, args, output).await,
+        Command::Unpin(args) => pin::unpin(&client, args, output).await,
         Command::Claim(args) => claim::run(&client, args, output).await,
         Command::Release(args) => release::run(&client, args, output).await,
         Command::Node { command: NodeCommand::Ls(args) } => node::ls(&client, args, output).await,

@@ -16,7 +16,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 pub(crate) use cluster::{Health, Nodes, Status};
-pub(crate) use segment::{Claimed, Detail, History, Released, Removed, Segments};
+pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Segments};
 pub(crate) use transfer::{Loaded, Saved};
 
 /// A copy on a node.

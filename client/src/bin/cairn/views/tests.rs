@@ -169,6 +169,13 @@ fn ownership_and_removal_print_every_key() {
     assert_eq!(json(&released), json!({"name": "db/main", "owner": null, "epoch": 4}));
     let removed = Removed { name: &name, version: None, removed: true };
     assert_eq!(json(&removed), json!({"name": "db/main", "version": null, "removed": true}));
+    let pinned = Pinned { name: &name, version: Some(Version(3)), pinned: true };
+    assert_eq!(json(&pinned), json!({"name": "db/main", "version": 3, "pinned": true}));
+    assert_eq!(pinned.table(), "version 3 of db/main is pinned");
+    assert_eq!(Pinned { pinned: false, ..pinned }.table(), "version 3 of db/main is not pinned");
+    let none = Pinned { name: &name, version: None, pinned: false };
+    assert_eq!(json(&none), json!({"name": "db/main", "version": null, "pinned": false}));
+    assert_eq!(none.table(), "no version of db/main is pinned");
 }
 
 #[test]
