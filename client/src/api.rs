@@ -20,7 +20,7 @@ use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
 use serde::{Deserialize, Serialize};
 
-pub use cluster::{ClusterStatus, Health, JoinRequest, Joined, NodeInfo, NodeState};
+pub use cluster::{ClusterStatus, Health, JoinRequest, Joined, NodeInfo, NodeState, PeerInfo};
 pub use error::{Code, Error, Outcome};
 pub use segment::{
     ClaimRequest, Claimed, ListRequest, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
@@ -70,6 +70,8 @@ pub trait Cairn {
     async fn pin(request: PinRequest) -> Result<(), Error>;
     /// Ends a pin, or all of a segment. What only a pin held goes at once.
     async fn unpin(request: UnpinRequest) -> Result<(), Error>;
+    /// Which members the node reaches itself. Needs no quorum: they are those that this node knows.
+    async fn peers(wait: Duration) -> Vec<PeerInfo>;
 }
 
 /// Work that goes on, or its result.

@@ -7,7 +7,7 @@ use cairn_store::segment::{Epoch, Version};
 
 use crate::api::{
     ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo, PAGE_MAX,
-    PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary, UnpinRequest,
+    PeerInfo, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use crate::dial::{Client, Session};
 use crate::request;
@@ -160,6 +160,12 @@ impl Client {
     /// Why the cluster is not healthy, by what the node that answers knows.
     pub async fn health(&self) -> Result<Health, Error> {
         self.call(false, |client, context| async move { client.health(context).await.map(Ok) }).await
+    }
+
+    /// Which members the node that answers reaches itself.
+    pub async fn peers(&self) -> Result<Vec<PeerInfo>, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| async move { client.peers(context, wait).await.map(Ok) }).await
     }
 
     /// Makes a node a member. Idempotent by its incarnation.

@@ -3,13 +3,14 @@
 //! - [`save`], [`load`]: the main job;
 //! - [`names`]: claim, release, pin, remove;
 //! - [`show`]: segments, for people and programs;
-//! - [`cluster`]: members and health;
+//! - [`cluster`]: members and health; [`peers`]: which members this node reaches itself;
 //! - [`answer`]: rejections of the state machine in the words of the public contract.
 
 pub mod answer;
 pub mod cluster;
 pub mod load;
 pub mod names;
+pub mod peers;
 pub mod save;
 pub mod show;
 
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
-    Loaded, NodeInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved, SegmentDetail,
-    SegmentSummary, UnpinRequest,
+    Loaded, NodeInfo, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved,
+    SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use cairn_client::dial;
 use cairn_store::name::Name;
@@ -152,5 +153,9 @@ impl Cairn for Service {
 
     async fn unpin(self, _: Context, request: UnpinRequest) -> Result<(), Error> {
         self.unpin_versions(request).await
+    }
+
+    async fn peers(self, _: Context, wait: Duration) -> Vec<PeerInfo> {
+        self.reach_peers(wait).await
     }
 }

@@ -225,6 +225,20 @@ fn nodes_and_cluster_print_their_keys() {
     assert_eq!(nodes.iter().filter(|n| n["leader"] == true).count(), 1);
     assert_eq!(nodes.iter().filter(|n| n["voter"] == true).count(), 3);
 
+    let shown = success(cluster.cairn("n2", ["node", "show", "s1"]));
+    keys(&shown, "id name role zone state voter leader endpoint data_endpoint copies bytes capacity last_seen_ms");
+    assert_eq!((&shown["name"], &shown["role"]), (&"s1".into(), &"storage".into()));
+
+    let peers = success(cluster.cairn("s1", ["cluster", "peers"]));
+    keys(&peers, "peers");
+    let peers = peers["peers"].as_array().unwrap();
+    assert_eq!(peers.iter().map(|peer| peer["node"].as_str().unwrap()).collect::<Vec<_>>(), ["n1", "n2", "n3", "s1"]);
+    for peer in peers {
+        keys(peer, "node endpoint reachable rtt_ms");
+        assert_eq!(peer["endpoint"], cluster.node(peer["node"].as_str().unwrap()).endpoint);
+        assert!(peer["reachable"] == true && peer["rtt_ms"].is_u64(), "{peer}");
+    }
+
     let status = success(cluster.cairn("s1", ["cluster", "status"]));
     keys(&status, "cluster leader term nodes voters segments bytes under_replicated quorum_margin");
     assert_eq!((&status["nodes"], &status["voters"], &status["quorum_margin"]), (&4.into(), &3.into(), &1.into()));
@@ -248,6 +262,7 @@ fn what_is_not_there_is_not_found() {
         &["rm", "codes/found", "--version", "9", "--dry-run"],
         &["load", "codes/found", "--on", "n9"],
         &["ls", "--owner", "n9"],
+        &["node", "show", "n9"],
         &["pin", "codes/absent", "--version", "1"],
         &["pin", "codes/found", "--version", "9"],
         &["unpin", "codes/absent"],
@@ -307,6 +322,8 @@ fn what_makes_no_sense_is_a_usage_error() {
         &["show", "a", "--verbose"],
         &["release", "a"],
         &["node", "ls", "--state", "asleep"],
+        &["node", "show"],
+        &["node", "show", "n 1"],
         &["ls", "--timeout", "soon"],
         // What is not built yet is no command at all.
         &["watch"],

@@ -105,12 +105,16 @@ pub(crate) enum Command {
 pub(crate) enum NodeCommand {
     /// List the nodes.
     Ls(NodeLsArgs),
+    /// Show everything about a node.
+    Show(NodeShowArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
     /// Show the cluster in a few numbers.
     Status,
+    /// List which nodes the node asked reaches itself. Needs no quorum.
+    Peers,
     /// Exit with 0 if the cluster is healthy, else with 1 and the reasons.
     Health,
 }
@@ -264,6 +268,12 @@ pub(crate) struct NodeLsArgs {
     /// Only nodes in this state.
     #[arg(long, value_enum)]
     pub(crate) state: Option<StateArg>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeShowArgs {
+    /// The node.
+    pub(crate) node: NodeName,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -90,7 +90,9 @@ async fn run(args: Args, output: &Output) -> Result<u8, Report> {
         Command::Claim(args) => claim::run(&client, args, output).await,
         Command::Release(args) => release::run(&client, args, output).await,
         Command::Node { command: NodeCommand::Ls(args) } => node::ls(&client, args, output).await,
+        Command::Node { command: NodeCommand::Show(args) } => node::show(&client, args, output).await,
         Command::Cluster { command: ClusterCommand::Status } => cluster::status(&client, output).await,
+        Command::Cluster { command: ClusterCommand::Peers } => cluster::peers(&client, output).await,
         Command::Cluster { command: ClusterCommand::Health } => cluster::health(&client, output).await,
     }
 }

@@ -201,6 +201,17 @@ fn nodes_and_the_cluster_print_every_key() {
     }]});
     let infos = [info];
     assert_eq!(json(&Nodes::new(&infos)), expected);
+    assert_eq!(json(&Node::new(&infos[0])), expected["nodes"][0]);
+    assert_eq!(Node::new(&infos[0]).table().lines().count(), 13);
+    let peer = |name, round_trip| api::PeerInfo { node: node(name), endpoint: "h:1".into(), round_trip };
+    let peers = [peer("n1", Some(Duration::from_micros(1260))), peer("n2", None)];
+    let view = Peers::new(&peers);
+    let expected = json!({"peers": [
+        {"node": "n1", "endpoint": "h:1", "reachable": true, "rtt_ms": 1},
+        {"node": "n2", "endpoint": "h:1", "reachable": false, "rtt_ms": null},
+    ]});
+    assert_eq!(json(&view), expected);
+    assert!(view.lines().unwrap().len() == 2 && view.table().contains("1.3 ms"), "{}", view.table());
     let status = api::ClusterStatus {
         cluster: ClusterId(Uuid::from_u128(1)),
         leader: None,
