@@ -17,6 +17,7 @@ use cairn_store::segment::{Ack, Epoch, KEEP_MAX, REPLICAS_MAX, Version};
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::output::{Format, Output};
 use crate::report::Report;
@@ -98,6 +99,17 @@ pub(crate) enum Command {
     Cluster {
         #[command(subcommand)]
         command: ClusterCommand,
+    },
+    /// Print what a shell needs to complete these commands.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual's pages into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        dir: PathBuf,
     },
 }
 

@@ -1,16 +1,19 @@
 //! `cairn`: asks a cluster, from the command line.
 //!
 //! - `args`: what can be typed;
-//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `claim`, `release`, `node`, `cluster`;
+//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `claim`, `release`, `node`, `cluster`,
+//!   `completions`, `man`;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
 //! - `report`: errors; `progress`: the bar on a terminal.
 
 mod args;
 mod claim;
 mod cluster;
+mod completions;
 mod history;
 mod load;
 mod ls;
+mod man;
 mod node;
 mod output;
 mod pin;
@@ -94,5 +97,7 @@ async fn run(args: Args, output: &Output) -> Result<u8, Report> {
         Command::Cluster { command: ClusterCommand::Status } => cluster::status(&client, output).await,
         Command::Cluster { command: ClusterCommand::Peers } => cluster::peers(&client, output).await,
         Command::Cluster { command: ClusterCommand::Health } => cluster::health(&client, output).await,
+        Command::Completions { shell } => completions::run(shell, output),
+        Command::Man { dir } => man::run(&dir),
     }
 }

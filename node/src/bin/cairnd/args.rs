@@ -34,6 +34,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Write the manual's pages into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// An application of the demo.
     #[command(hide = true)]
     DemoApp(AppArgs),
