@@ -20,10 +20,11 @@ use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
 use serde::{Deserialize, Serialize};
 
-pub use cluster::{ClusterStatus, Health, JoinRequest, Joined, NodeInfo, NodeState};
+pub use cluster::{ClusterStatus, Health, JoinRequest, Joined, NodeInfo, NodeState, PeerInfo};
 pub use error::{Code, Error, Outcome};
 pub use segment::{
-    ClaimRequest, Claimed, ListRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary, VersionDetail,
+    ClaimRequest, Claimed, ListRequest, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
+    UnpinRequest, VersionDetail,
 };
 pub use transfer::{LoadRequest, Loaded, Replica, SaveRequest, Saved, Source};
 
@@ -65,6 +66,12 @@ pub trait Cairn {
     async fn join(request: JoinRequest) -> Result<Joined, Error>;
     /// Starts or stops emptying a node: no new copies go there.
     async fn drain(node: NodeName, draining: bool, wait: Duration) -> Result<(), Error>;
+    /// Keeps a version whatever comes after it.
+    async fn pin(request: PinRequest) -> Result<(), Error>;
+    /// Ends a pin, or all of a segment. What only a pin held goes at once.
+    async fn unpin(request: UnpinRequest) -> Result<(), Error>;
+    /// Which members the node reaches itself. Needs no quorum: they are those that this node knows.
+    async fn peers(wait: Duration) -> Vec<PeerInfo>;
 }
 
 /// Work that goes on, or its result.

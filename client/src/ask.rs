@@ -7,7 +7,7 @@ use cairn_store::segment::{Epoch, Version};
 
 use crate::api::{
     ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo, PAGE_MAX,
-    ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
+    PeerInfo, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use crate::dial::{Client, Session};
 use crate::request;
@@ -80,6 +80,26 @@ impl Client {
         .await
     }
 
+    /// Keeps a version whatever comes after it.
+    pub async fn pin(&self, request: RequestId, name: &Name, version: Version) -> Result<(), Error> {
+        let request = PinRequest { request, wait: self.wait_in_all(), name: name.clone(), version };
+        self.call(true, |client, context| {
+            let request = request.clone();
+            async move { client.pin(context, request).await }
+        })
+        .await
+    }
+
+    /// Ends the pin of a version, or all of a segment. What only a pin held goes at once.
+    pub async fn unpin(&self, request: RequestId, name: &Name, version: Option<Version>) -> Result<(), Error> {
+        let request = UnpinRequest { request, wait: self.wait_in_all(), name: name.clone(), version };
+        self.call(true, |client, context| {
+            let request = request.clone();
+            async move { client.unpin(context, request).await }
+        })
+        .await
+    }
+
     /// Makes the node that answers the owner.
     ///
     /// The request means something else on every node, so each is asked under an id of its own, derived from
@@ -140,6 +160,12 @@ impl Client {
     /// Why the cluster is not healthy, by what the node that answers knows.
     pub async fn health(&self) -> Result<Health, Error> {
         self.call(false, |client, context| async move { client.health(context).await.map(Ok) }).await
+    }
+
+    /// Which members the node that answers reaches itself.
+    pub async fn peers(&self) -> Result<Vec<PeerInfo>, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| async move { client.peers(context, wait).await.map(Ok) }).await
     }
 
     /// Makes a node a member. Idempotent by its incarnation.

@@ -36,10 +36,24 @@ fn help_lists_exactly_what_is_built() {
         let lines = text(&output.stdout).lines().skip_while(|line| *line != "Commands:").skip(1);
         lines.take_while(|line| !line.is_empty()).map(|line| line.split_whitespace().next().unwrap().into()).collect()
     };
-    let all = ["save", "load", "ls", "show", "history", "rm", "claim", "release", "node", "cluster"];
+    let all = [
+        "save",
+        "load",
+        "ls",
+        "show",
+        "history",
+        "rm",
+        "pin",
+        "unpin",
+        "claim",
+        "release",
+        "node",
+        "cluster",
+        "completions",
+    ];
     assert_eq!(listed(&["--help"]), all);
-    assert_eq!(listed(&["node", "--help"]), ["ls"]);
-    assert_eq!(listed(&["cluster", "--help"]), ["status", "health"]);
+    assert_eq!(listed(&["node", "--help"]), ["ls", "show"]);
+    assert_eq!(listed(&["cluster", "--help"]), ["status", "peers", "health"]);
     let help = |command| text(&cairn(&[command, "--help"]).stdout).to_owned();
     for word in ["--lease", "--archive", "--durability", "--from", "global"] {
         assert!(!help("save").contains(&format!("{word} ")) && !help("load").contains(&format!("{word} ")), "{word}");
@@ -129,4 +143,30 @@ fn removing_needs_yes_where_nobody_can_be_asked() {
     let output = cairn(&["-o", "json", "rm", "a"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(error(&output)["hint"].as_str().unwrap().contains("--yes"));
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = cairn(&["completions", shell]);
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{shell}");
+        let script = text(&output.stdout);
+        assert!(["cairn", "save", "unpin"].iter().all(|word| script.contains(word)), "{shell}: {script}");
+    }
+    let output = cairn(&["-o", "json", "completions", "tcsh"]);
+    assert_eq!((output.status.code(), &error(&output)["code"]), (Some(2), &Value::from("invalid")));
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = cairn(&["man", dir.path().to_str().unwrap()]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    for (page, word) in [("cairn.1", "cairn"), ("cairn-save.1", "replicas"), ("cairn-node-ls.1", "state")] {
+        let page = std::fs::read_to_string(dir.path().join(page)).unwrap();
+        assert!(page.contains(".TH") && page.contains(word), "{page}");
+    }
+    assert!(!dir.path().join("cairn-man.1").exists(), "what is hidden has no page");
+    let output = cairn(&["-o", "json", "man", "/no/such/folder"]);
+    assert_eq!((output.status.code(), &error(&output)["code"]), (Some(1), &Value::from("io")));
 }

@@ -26,6 +26,9 @@ pub use values::{Origin, Value, Values};
 use crate::core::Limits;
 use crate::node::{RaftTimes, Settings};
 
+/// A commented default: every key, its default and what it is for. Byte for byte `deploy/config.example.toml`.
+pub const EXAMPLE: &str = include_str!("../../deploy/config.example.toml");
+
 /// The longest path of a Unix socket, in bytes.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -112,7 +115,7 @@ impl Config {
     /// A file that cannot be read, a key that is unknown, missing, or has a value that makes no sense.
     pub fn read(file: &Path, flags: &[String]) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| {
-            let hint = "name a TOML file with --config; deploy/config.example.toml shows every key";
+            let hint = "name a TOML file with --config; `cairnd config default` shows every key";
             let why = error.to_string();
             let why = why.split(" (os error").next().unwrap_or(&why);
             ConfigError::new(format!("cannot read the configuration {}: {why}", file.display()), hint)

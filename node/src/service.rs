@@ -1,15 +1,16 @@
 //! The service: decode, decide by the plans, call, encode.
 //!
 //! - [`save`], [`load`]: the main job;
-//! - [`names`]: claim, release, remove;
+//! - [`names`]: claim, release, pin, remove;
 //! - [`show`]: segments, for people and programs;
-//! - [`cluster`]: members and health;
+//! - [`cluster`]: members and health; [`peers`]: which members this node reaches itself;
 //! - [`answer`]: rejections of the state machine in the words of the public contract.
 
 pub mod answer;
 pub mod cluster;
 pub mod load;
 pub mod names;
+pub mod peers;
 pub mod save;
 pub mod show;
 
@@ -18,7 +19,8 @@ use std::time::Duration;
 
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
-    Loaded, NodeInfo, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved, SegmentDetail, SegmentSummary,
+    Loaded, NodeInfo, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved,
+    SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use cairn_client::dial;
 use cairn_store::name::Name;
@@ -143,5 +145,17 @@ impl Cairn for Service {
 
     async fn drain(self, _: Context, node: NodeName, draining: bool, wait: Duration) -> Result<(), Error> {
         self.drain_node(node, draining, wait).await
+    }
+
+    async fn pin(self, _: Context, request: PinRequest) -> Result<(), Error> {
+        self.pin_version(request).await
+    }
+
+    async fn unpin(self, _: Context, request: UnpinRequest) -> Result<(), Error> {
+        self.unpin_versions(request).await
+    }
+
+    async fn peers(self, _: Context, wait: Duration) -> Vec<PeerInfo> {
+        self.reach_peers(wait).await
     }
 }

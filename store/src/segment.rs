@@ -17,6 +17,8 @@ pub const SIZE_MAX: u64 = 1 << 40;
 pub const REPLICAS_MAX: u8 = 16;
 /// The most versions that a segment may keep.
 pub const KEEP_MAX: u32 = 1024;
+/// The most pinned versions of a segment.
+pub const PINS_MAX: usize = 64;
 /// The most labels of a segment.
 pub const LABELS_MAX: usize = 32;
 /// The longest label key or value, in bytes.
@@ -196,6 +198,8 @@ pub struct VersionRecord {
     pub copies: Vec<Copy>,
     /// Copies whose reference ended. They are never referred to again.
     pub ended: Vec<CopyId>,
+    /// Kept whatever comes after it (R7).
+    pub pinned: bool,
 }
 
 impl VersionRecord {

@@ -182,6 +182,28 @@ fn claim_release_and_rm_print_their_keys() {
 }
 
 #[test]
+fn pin_and_unpin_print_their_keys() {
+    let cluster = CLUSTER.get();
+    saved(&cluster, "keys/pin");
+    let pinned =
+        |node: &str| first(&success(cluster.cairn(node, ["show", "keys/pin"])), "versions")["pinned"].clone();
+    let told = |pin: Value| {
+        keys(&pin, "name version pinned");
+        (pin["name"].clone(), pin["version"].clone(), pin["pinned"].clone())
+    };
+    for _ in 0..2 {
+        let pin = success(cluster.cairn("n2", ["pin", "keys/pin", "--version", "1"]));
+        assert_eq!(told(pin), ("keys/pin".into(), 1.into(), true.into()));
+        assert_eq!(pinned("n3"), true);
+    }
+    let unpin = success(cluster.cairn("s1", ["unpin", "keys/pin", "--version", "1"]));
+    assert_eq!(told(unpin), ("keys/pin".into(), 1.into(), false.into()));
+    assert_eq!(pinned("n1"), false);
+    let unpin = success(cluster.cairn("n1", ["unpin", "keys/pin"]));
+    assert_eq!(told(unpin), ("keys/pin".into(), Value::Null, false.into()));
+}
+
+#[test]
 fn nodes_and_cluster_print_their_keys() {
     let cluster = CLUSTER.get();
     for name in ["n1", "n2", "n3", "s1"] {
@@ -202,6 +224,20 @@ fn nodes_and_cluster_print_their_keys() {
     assert_eq!(named, expected.map(|(name, role)| (name.into(), role.into())));
     assert_eq!(nodes.iter().filter(|n| n["leader"] == true).count(), 1);
     assert_eq!(nodes.iter().filter(|n| n["voter"] == true).count(), 3);
+
+    let shown = success(cluster.cairn("n2", ["node", "show", "s1"]));
+    keys(&shown, "id name role zone state voter leader endpoint data_endpoint copies bytes capacity last_seen_ms");
+    assert_eq!((&shown["name"], &shown["role"]), (&"s1".into(), &"storage".into()));
+
+    let peers = success(cluster.cairn("s1", ["cluster", "peers"]));
+    keys(&peers, "peers");
+    let peers = peers["peers"].as_array().unwrap();
+    assert_eq!(peers.iter().map(|peer| peer["node"].as_str().unwrap()).collect::<Vec<_>>(), ["n1", "n2", "n3", "s1"]);
+    for peer in peers {
+        keys(peer, "node endpoint reachable rtt_ms");
+        assert_eq!(peer["endpoint"], cluster.node(peer["node"].as_str().unwrap()).endpoint);
+        assert!(peer["reachable"] == true && peer["rtt_ms"].is_u64(), "{peer}");
+    }
 
     let status = success(cluster.cairn("s1", ["cluster", "status"]));
     keys(&status, "cluster leader term nodes voters segments bytes under_replicated quorum_margin");
@@ -226,6 +262,11 @@ fn what_is_not_there_is_not_found() {
         &["rm", "codes/found", "--version", "9", "--dry-run"],
         &["load", "codes/found", "--on", "n9"],
         &["ls", "--owner", "n9"],
+        &["node", "show", "n9"],
+        &["pin", "codes/absent", "--version", "1"],
+        &["pin", "codes/found", "--version", "9"],
+        &["unpin", "codes/absent"],
+        &["unpin", "codes/found", "--version", "9"],
     ] {
         let error = failure(cluster.cairn("n1", args), 3, "not_found");
         assert!(error["hint"].is_string(), "{error}");
@@ -281,10 +322,13 @@ fn what_makes_no_sense_is_a_usage_error() {
         &["show", "a", "--verbose"],
         &["release", "a"],
         &["node", "ls", "--state", "asleep"],
+        &["node", "show"],
+        &["node", "show", "n 1"],
         &["ls", "--timeout", "soon"],
         // What is not built yet is no command at all.
         &["watch"],
-        &["pin", "a", "--version", "1"],
+        &["pin", "a"],
+        &["pin", "a", "--version", "one"],
         &["node", "drain", "n1"],
         &["cluster", "recover"],
     ] {

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use cairn_tests::wait::until;
 use cairn_tests::{Cluster, Run, Shared, files, run};
+use rustix::process::Signal;
+use serde_json::Value;
 
 static CLUSTER: Shared = Shared::new(3, 0);
 static TURN: Mutex<()> = Mutex::new(());
@@ -109,6 +111,15 @@ fn without_a_quorum_only_stale_loads_are_served_and_everything_else_ends_in_time
             });
         }
     });
+    // One that is silent is as good as gone, and does not hold the answer up.
+    cluster.signal("s1", Signal::STOP);
+    let peers = cluster.cairn("n1", ["cluster", "peers", "--timeout", "5s"]).expect(0).json();
+    cluster.signal("s1", Signal::CONT);
+    let seen = |peer: &Value| (peer["node"].as_str().unwrap().to_owned(), peer["reachable"] == true);
+    let seen: Vec<_> = peers["peers"].as_array().unwrap().iter().map(seen).collect();
+    let expected = [("n1", true), ("n2", false), ("n3", false), ("s1", false)];
+    assert_eq!(seen, expected.map(|(node, reached)| (node.to_owned(), reached)));
+    assert!(peers["peers"][1]["rtt_ms"].is_null(), "{peers}");
     let health = cluster.cairn("n1", ["cluster", "health"]).expect(1).json();
     assert!(health["reasons"][0].as_str().unwrap().contains("no leader"), "{health}");
 

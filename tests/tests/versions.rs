@@ -254,3 +254,34 @@ fn the_same_request_gives_the_same_version() {
     conflict(save(&cluster, "n1", "another-name", &file, &request));
     assert!(cluster.spooled("n1").iter().all(|name| name.starts_with("cairn-")), "only what is under way");
 }
+
+#[test]
+fn a_pinned_version_is_kept_whatever_comes_after_it() {
+    let cluster = CLUSTER.get();
+    let files: Vec<_> =
+        (1..=4).map(|n| files::random(&cluster.scratch(), &format!("pinned-{n}"), 100_000, 40 + n)).collect();
+    let saved = |file: &PathBuf| save(&cluster, "n1", "pinned", file, &["--keep", "1"]).expect(0);
+    saved(&files[0]);
+    cluster.cairn("n2", ["pin", "pinned", "--version", "1"]).expect(0);
+    files[1..].iter().for_each(|file| drop(saved(file)));
+    assert_eq!(versions(&cluster, "n3", "pinned"), [1, 4]);
+    for more in ["--yes", "--dry-run"] {
+        let error = conflict(cluster.cairn("n1", ["rm", "pinned", "--version", "1", more]));
+        assert!(error["hint"].as_str().unwrap().contains("cairn unpin pinned --version 1"), "{error}");
+    }
+    let out = cluster.scratch().join("pinned-out");
+    let words = ["load".as_ref(), "pinned".as_ref(), "--version=1".as_ref(), "--out".as_ref(), out.as_os_str()];
+    cluster.cairn("n3", words).expect(0);
+    files::same(&out, &files[0]);
+
+    // What only the pin held goes, bytes and all.
+    cluster.cairn("n3", ["unpin", "pinned"]).expect(0);
+    assert_eq!(versions(&cluster, "n1", "pinned"), [4]);
+    let old = files::digest(&files[0]);
+    for node in ["n1", "n2", "n3", "s1"] {
+        until("the bytes of the unpinned version are gone", || cluster.copy_on(node, &old).is_none().then_some(()));
+    }
+    cluster.cairn("n1", ["unpin", "pinned", "--version", "1"]).expect(3);
+    saved(&files[0]);
+    assert_eq!(versions(&cluster, "n2", "pinned"), [5]);
+}

@@ -90,6 +90,17 @@ pub struct Health {
     pub reasons: Vec<String>,
 }
 
+/// A member, as seen from the node that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Its name.
+    pub node: NodeName,
+    /// `HOST:PORT` of its service.
+    pub endpoint: String,
+    /// How long it took to answer, on a connection that was open; none if it could not be reached in time.
+    pub round_trip: Option<Duration>,
+}
+
 /// A node that wants to be a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRequest {

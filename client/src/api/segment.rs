@@ -1,4 +1,4 @@
-//! Names: listed, shown, removed, claimed, released.
+//! Names: listed, shown, removed, pinned, claimed, released.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -100,6 +100,32 @@ pub struct RemoveRequest {
     pub version: Option<Version>,
     /// Only say whether it would be refused now.
     pub dry_run: bool,
+}
+
+/// Keeps a version whatever comes after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinRequest {
+    /// The same at every retry.
+    pub request: RequestId,
+    /// How long the client will go on asking.
+    pub wait: Duration,
+    /// The segment.
+    pub name: Name,
+    /// The version.
+    pub version: Version,
+}
+
+/// Ends pins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpinRequest {
+    /// The same at every retry.
+    pub request: RequestId,
+    /// How long the client will go on asking.
+    pub wait: Duration,
+    /// The segment.
+    pub name: Name,
+    /// Only this version.
+    pub version: Option<Version>,
 }
 
 /// A claim without bytes.

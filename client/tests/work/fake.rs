@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
-    Loaded, NodeInfo, POLL, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved, SegmentDetail,
-    SegmentSummary,
+    Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved,
+    SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use cairn_client::dial::transport;
 use cairn_client::wire::{self, Greeting, Offer, Pull, PullAnswer, Welcome};
@@ -330,6 +330,18 @@ impl Cairn for Fake {
     }
 
     async fn drain(self, _: Context, _: NodeName, _: bool, _: Duration) -> Result<(), Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn pin(self, _: Context, _: PinRequest) -> Result<(), Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn unpin(self, _: Context, _: UnpinRequest) -> Result<(), Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn peers(self, _: Context, _: Duration) -> Vec<PeerInfo> {
         panic!("nothing asks for it")
     }
 }

@@ -145,15 +145,14 @@ fn a_default_socket_with_too_long_a_path_is_left_out() {
 
 #[test]
 fn the_example_shows_every_key_with_its_default() {
-    let example = include_str!("../../../deploy/config.example.toml");
-    let config = Config::parse(example, Path::new("/etc/cairn/c.toml"), &[], []).unwrap();
+    let config = Config::parse(EXAMPLE, Path::new("/etc/cairn/c.toml"), &[], []).unwrap();
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     // The same with every line that is commented out.
     let uncommented = |line: &str| match line.strip_prefix('#') {
         Some(setting) if !setting.starts_with(' ') => setting.to_owned(),
         _ => line.to_owned(),
     };
-    let all = example.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+    let all = EXAMPLE.lines().map(uncommented).collect::<Vec<_>>().join("\n");
     let values = Config::parse(&all, Path::new("/etc/cairn/c.toml"), &[], []).unwrap().values;
     for key in KEYS {
         let value = values.get(key.name).unwrap();

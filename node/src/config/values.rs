@@ -72,6 +72,20 @@ impl Values {
         })
     }
 
+    /// Every key with its value and where that came from, in the order of the example file.
+    pub fn listed(&self) -> impl Iterator<Item = (&'static Key, &Value, String)> {
+        KEYS.iter().filter_map(|key| {
+            let value = self.values.get(key.name)?;
+            let origin = match &value.origin {
+                Origin::Default => "default".into(),
+                Origin::File => self.place(key.name),
+                Origin::Variable(name) => name.clone(),
+                Origin::Flag => "flag".into(),
+            };
+            Some((key, value, origin))
+        })
+    }
+
     pub(super) fn text(&self, key: &str) -> Result<&str, ConfigError> {
         self.get(key).map(|value| value.text.as_str())
     }
@@ -200,7 +214,7 @@ fn unknown(name: &str, place: &str) -> ConfigError {
         nearest(name, KEYS.iter().map(last))
             .and_then(|near| KEYS.iter().find(|key| last(key) == near).map(|k| k.name.into()))
     };
-    let hint = format!("the nearest is {}; deploy/config.example.toml shows every key", nearest.unwrap_or_default());
+    let hint = format!("the nearest is {}; `cairnd config default` shows every key", nearest.unwrap_or_default());
     ConfigError::new(format!("{place}: there is no key {name}"), hint)
 }
 

@@ -201,8 +201,13 @@ impl Core {
 /// Whether a command may be refused for lack of space (R17): all but what frees it, or keeps order.
 fn takes_space(command: &Command) -> bool {
     match command {
-        Command::Register { .. } | Command::Commit { .. } | Command::Confirm { .. } | Command::Claim { .. } => true,
+        Command::Register { .. }
+        | Command::Commit { .. }
+        | Command::Confirm { .. }
+        | Command::Claim { .. }
+        | Command::Pin { .. } => true,
         Command::Unregister { .. }
+        | Command::Unpin { .. }
         | Command::Tick
         | Command::Join { .. }
         | Command::Found { .. }

@@ -60,6 +60,8 @@ pub trait Peer {
     async fn renew(copy: CopyId, time: LogTime) -> Renewal;
     /// To any node: a load there, for an application or a controller that asked elsewhere.
     async fn load(request: LoadRequest) -> Result<Progress<Loaded>, cairn_client::api::Error>;
+    /// To any node: answers at once.
+    async fn ping();
 }
 
 /// The service's side.
@@ -131,4 +133,6 @@ impl Peer for PeerServer {
     async fn load(self, _: Context, request: LoadRequest) -> Result<Progress<Loaded>, cairn_client::api::Error> {
         self.0.load_here(request).await
     }
+
+    async fn ping(self, _: Context) {}
 }

@@ -61,6 +61,14 @@ impl Core {
                 Error::new(Code::Conflict, format!("version {version} of {name} is kept: {rejection}"))
                     .hint(format!("`cairn rm {name}` takes the whole segment away"))
             }
+            Rejection::Pinned(version) => {
+                Error::new(Code::Conflict, format!("version {version} of {name} is pinned"))
+                    .hint(format!("unpin it first: `cairn unpin {name} --version {version}`"))
+            }
+            Rejection::TooManyPins(most) => {
+                Error::new(Code::Conflict, format!("{name} has as many pinned versions as it may: {most}"))
+                    .hint(format!("unpin one of them first; see `cairn history {name}`"))
+            }
             Rejection::TooFewCopies { .. } | Rejection::NoOwnCopy => {
                 let message = format!("durability not reached: {rejection}; nothing was committed");
                 Error::new(Code::Durability, message).hint("holders left while it was saved: save again")

@@ -1,8 +1,10 @@
-//! Ownership without bytes, and removal.
+//! Ownership without bytes, pins, and removal.
 
 use std::time::Duration;
 
-use cairn_client::api::{ClaimRequest, Claimed, Code, Error, ReleaseRequest, RemoveRequest};
+use cairn_client::api::{
+    ClaimRequest, Claimed, Code, Error, PinRequest, ReleaseRequest, RemoveRequest, UnpinRequest,
+};
 use cairn_store::meta::{Command, Outcome, Scope};
 use cairn_store::node::Role;
 use cairn_store::segment::Version;
@@ -68,6 +70,26 @@ impl Service {
             return core.answer(name, foretold.map(|()| Outcome::Done)).map(drop);
         }
         let command = Command::Unregister { request: step, segment: segment.id, scope };
+        core.answer(name, core.propose(command, deadline).await?).map(drop)
+    }
+
+    pub(super) async fn pin_version(&self, request: PinRequest) -> Result<(), Error> {
+        let (core, name) = (&self.core, &request.name);
+        let deadline = self.deadline(request.wait);
+        let state = core.read(deadline).await?.state;
+        let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?.id;
+        let step = until(core, request.request.step("pin"), deadline);
+        let command = Command::Pin { request: step, segment, version: request.version };
+        core.answer(name, core.propose(command, deadline).await?).map(drop)
+    }
+
+    pub(super) async fn unpin_versions(&self, request: UnpinRequest) -> Result<(), Error> {
+        let (core, name) = (&self.core, &request.name);
+        let deadline = self.deadline(request.wait);
+        let state = core.read(deadline).await?.state;
+        let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?.id;
+        let step = until(core, request.request.step("unpin"), deadline);
+        let command = Command::Unpin { request: step, segment, version: request.version };
         core.answer(name, core.propose(command, deadline).await?).map(drop)
     }
 

@@ -68,7 +68,7 @@ fn detail(state: &State, version: Version, record: &VersionRecord) -> VersionDet
         size: record.size,
         digest: record.digest,
         created: record.created,
-        pinned: false,
+        pinned: record.pinned,
         holders: record.copies.iter().filter_map(holder).collect(),
     }
 }

@@ -3,6 +3,7 @@
 mod copy;
 mod member;
 mod owner;
+mod pin;
 mod request;
 mod version;
 
@@ -67,6 +68,8 @@ impl State {
             Command::Release { segment, epoch, .. } => self.release(*segment, *epoch, now),
             Command::Unregister { segment, scope, .. } => self.unregister(*segment, *scope),
             Command::Expire { segment } => self.expire(*segment),
+            Command::Pin { segment, version, .. } => self.pin(*segment, *version),
+            Command::Unpin { segment, version, .. } => self.unpin(*segment, *version),
         }
     }
 }

@@ -165,6 +165,24 @@ pub enum Command {
         /// The segment.
         segment: SegmentId,
     },
+    /// Keeps a version whatever comes after it (R7).
+    Pin {
+        /// Whose request.
+        request: Request,
+        /// The segment.
+        segment: SegmentId,
+        /// The version.
+        version: Version,
+    },
+    /// Ends a pin, or all of a segment.
+    Unpin {
+        /// Whose request.
+        request: Request,
+        /// The segment.
+        segment: SegmentId,
+        /// Only this version.
+        version: Option<Version>,
+    },
 }
 
 /// The new version that a [`Command::Commit`] asks for.
@@ -350,4 +368,10 @@ pub enum Rejection {
     /// Out of bounds.
     #[error("{0} is out of bounds")]
     OutOfBounds(String),
+    /// A pin holds the version (R7).
+    #[error("version {0} is pinned")]
+    Pinned(Version),
+    /// The segment has as many pinned versions as it may.
+    #[error("the segment has as many pinned versions as it may: {0}")]
+    TooManyPins(u32),
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::meta::state::State;
 use crate::node::Role;
-use crate::segment::{Segment, Version};
+use crate::segment::{PINS_MAX, Segment, Version};
 
 /// Everything that is wrong with a state, in words; empty if nothing is.
 pub fn violations(state: &State) -> Vec<String> {
@@ -35,6 +35,8 @@ fn check_segment(state: &State, segment: &Segment, wrong: &mut Vec<String>) {
     must(!segment.versions.contains_key(&Version::NONE), "it has a version 0");
     let executor = |owner| state.members.get(&owner).is_some_and(|m| m.profile.role == Role::Executor);
     must(segment.owner.is_none_or(executor), "its owner is not an executor of the cluster");
+    let pins = segment.versions.values().filter(|record| record.pinned).count();
+    must(pins <= PINS_MAX, "it has more pins than it may");
     for record in segment.versions.values() {
         let nodes: BTreeSet<_> = record.copies.iter().map(|c| c.node).collect();
         must(nodes.len() == record.copies.len(), "a version has two copies on one node");

@@ -17,6 +17,7 @@ use cairn_store::segment::{Ack, Epoch, KEEP_MAX, REPLICAS_MAX, Version};
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::output::{Format, Output};
 use crate::report::Report;
@@ -79,8 +80,12 @@ pub(crate) enum Command {
     Show(NameArgs),
     /// List the versions of a segment.
     History(NameArgs),
-    /// Remove a segment, or one version of it.
+    /// Remove a segment with its pinned versions too, or one version that is not pinned.
     Rm(RmArgs),
+    /// Keep a version whatever comes after it.
+    Pin(PinArgs),
+    /// End a pin, or all of a segment: what only it kept is removed.
+    Unpin(UnpinArgs),
     /// Make the node asked the owner of a segment.
     Claim(NameArgs),
     /// Give up the ownership of a segment.
@@ -95,18 +100,33 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
+    /// Print what a shell needs to complete these commands.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual's pages into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
     /// List the nodes.
     Ls(NodeLsArgs),
+    /// Show everything about a node.
+    Show(NodeShowArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
     /// Show the cluster in a few numbers.
     Status,
+    /// List which nodes the node asked reaches itself. Needs no quorum.
+    Peers,
     /// Exit with 0 if the cluster is healthy, else with 1 and the reasons.
     Health,
 }
@@ -229,6 +249,24 @@ pub(crate) struct RmArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct PinArgs {
+    /// The segment.
+    pub(crate) name: Name,
+    /// The version to keep.
+    #[arg(long, value_name = "V", value_parser = version)]
+    pub(crate) version: Version,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnpinArgs {
+    /// The segment.
+    pub(crate) name: Name,
+    /// Only this version.
+    #[arg(long, value_name = "V", value_parser = version)]
+    pub(crate) version: Option<Version>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct ReleaseArgs {
     /// The segment.
     pub(crate) name: Name,
@@ -242,6 +280,12 @@ pub(crate) struct NodeLsArgs {
     /// Only nodes in this state.
     #[arg(long, value_enum)]
     pub(crate) state: Option<StateArg>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeShowArgs {
+    /// The node.
+    pub(crate) node: NodeName,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -12,6 +12,12 @@ pub(crate) async fn status(client: &Client, output: &Output) -> Result<u8, Repor
     Ok(0)
 }
 
+pub(crate) async fn peers(client: &Client, output: &Output) -> Result<u8, Report> {
+    let peers = client.peers().await?;
+    output.print(&views::Peers::new(&peers))?;
+    Ok(0)
+}
+
 pub(crate) async fn health(client: &Client, output: &Output) -> Result<u8, Report> {
     let health = views::Health::new(client.health().await?.reasons);
     output.print(&health)?;

@@ -1,18 +1,22 @@
 //! `cairn`: asks a cluster, from the command line.
 //!
 //! - `args`: what can be typed;
-//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `claim`, `release`, `node`, `cluster`;
+//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `claim`, `release`, `node`, `cluster`,
+//!   `completions`, `man`;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
 //! - `report`: errors; `progress`: the bar on a terminal.
 
 mod args;
 mod claim;
 mod cluster;
+mod completions;
 mod history;
 mod load;
 mod ls;
+mod man;
 mod node;
 mod output;
+mod pin;
 mod progress;
 mod release;
 mod report;
@@ -84,10 +88,16 @@ async fn run(args: Args, output: &Output) -> Result<u8, Report> {
         Command::Show(args) => show::run(&client, args, output).await,
         Command::History(args) => history::run(&client, args, output).await,
         Command::Rm(args) => rm::run(&client, args, output).await,
+        Command::Pin(args) => pin::pin(&client, args, output).await,
+        Command::Unpin(args) => pin::unpin(&client, args, output).await,
         Command::Claim(args) => claim::run(&client, args, output).await,
         Command::Release(args) => release::run(&client, args, output).await,
         Command::Node { command: NodeCommand::Ls(args) } => node::ls(&client, args, output).await,
+        Command::Node { command: NodeCommand::Show(args) } => node::show(&client, args, output).await,
         Command::Cluster { command: ClusterCommand::Status } => cluster::status(&client, output).await,
+        Command::Cluster { command: ClusterCommand::Peers } => cluster::peers(&client, output).await,
         Command::Cluster { command: ClusterCommand::Health } => cluster::health(&client, output).await,
+        Command::Completions { shell } => completions::run(shell, output),
+        Command::Man { dir } => man::run(&dir),
     }
 }

@@ -50,15 +50,14 @@ impl Output {
         self.write(io::stderr().lock(), view)
     }
 
-    fn write(&self, mut stream: impl Write, view: &impl View) -> Result<(), Report> {
+    /// Prints what has one form only, to the letter.
+    pub(crate) fn print_plain(&self, bytes: &[u8]) -> Result<(), Report> {
+        write_all(io::stdout().lock(), bytes)
+    }
+
+    fn write(&self, stream: impl Write, view: &impl View) -> Result<(), Report> {
         let text = self.render(view).map_err(|error| Report::internal(format!("cannot print: {error}")))?;
-        match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
-            // Who closed the pipe has read enough.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Report { code: "io".into(), ..Report::internal(format!("cannot print: {error}")) })
-            }
-            _ => Ok(()),
-        }
+        write_all(stream, text.as_bytes())
     }
 
     fn render(&self, view: &impl View) -> serde_json::Result<String> {
@@ -90,6 +89,16 @@ impl Output {
         text.push('\n');
         // Without a place for errors there is nothing more to say.
         let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+fn write_all(mut stream: impl Write, bytes: &[u8]) -> Result<(), Report> {
+    match stream.write_all(bytes).and_then(|()| stream.flush()) {
+        // Who closed the pipe has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Report { code: "io".into(), ..Report::internal(format!("cannot print: {error}")) })
+        }
+        _ => Ok(()),
     }
 }
 

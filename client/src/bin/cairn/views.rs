@@ -15,8 +15,8 @@ use cairn_store::time::WallTime;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-pub(crate) use cluster::{Health, Nodes, Status};
-pub(crate) use segment::{Claimed, Detail, History, Released, Removed, Segments};
+pub(crate) use cluster::{Health, Node, Nodes, Peers, Status};
+pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Segments};
 pub(crate) use transfer::{Loaded, Saved};
 
 /// A copy on a node.

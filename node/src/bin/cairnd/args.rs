@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::USAGE;
-use crate::output;
+use crate::output::{self, Format};
 
 /// Keeps copies of what applications save, together with other nodes.
 #[derive(Debug, Parser)]
@@ -29,6 +29,17 @@ pub(crate) enum Command {
     Join(JoinArgs),
     /// Run a node that was initialised or has joined.
     Start(StartArgs),
+    /// Look at a configuration, without a node.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Write the manual's pages into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// An application of the demo.
     #[command(hide = true)]
     DemoApp(AppArgs),
@@ -42,6 +53,25 @@ pub(crate) struct NodeArgs {
     /// Set a key of the configuration, above the file and the variables. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether `start` would take it: exit 78 if not.
+    Check(NodeArgs),
+    /// Show every key, its value, and where that came from: a flag, a variable, a line of the file, or the default.
+    Print(PrintArgs),
+    /// Print a commented configuration with every default.
+    Default,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PrintArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// How to print: for people, as one JSON document, or as one JSON object a line.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,6 +131,16 @@ pub(crate) enum AppCommand {
     Save { name: Name, file: PathBuf },
     /// Takes NAME over, and resumes from it at FILE.
     Load { name: Name, file: PathBuf },
+}
+
+impl Command {
+    /// How to print: errors too.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Config { command: ConfigCommand::Print(args) } => args.output,
+            _ => Format::Table,
+        }
+    }
 }
 
 /// What was typed; else the exit code, and everything is said.

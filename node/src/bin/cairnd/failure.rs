@@ -41,6 +41,17 @@ impl Failure {
         Self { exit, ..self }
     }
 
+    /// Its kind, as JSON names it.
+    pub(crate) fn code(&self) -> &'static str {
+        match self.exit {
+            USAGE => "invalid",
+            CONFLICT => "conflict",
+            UNAVAILABLE => "unavailable",
+            CONFIG => "configuration",
+            _ => "internal",
+        }
+    }
+
     /// `doing` failed.
     pub(crate) fn io(doing: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::from(io::Error::new(error.kind(), format!("{doing}: {error}")))

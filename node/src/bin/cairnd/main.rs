@@ -4,6 +4,7 @@
 //! - `init`, `join`, `start`: the life of one node; `folder`: what its folder says of it; `logs`: what it tells;
 //!   `descriptors`: how many files it may open;
 //! - `dev`, `demo`: a cluster of processes on loopback; `cluster`: how one is planned, started, watched and ended;
+//! - `config`: a configuration, without a node; `man`: the manual;
 //! - `output`: where data goes; `failure`: errors, and the exit codes; `durable`: files that survive a power cut;
 //!   `parent`: processes that end with the one that started them; `signals`: asked to end.
 
@@ -12,6 +13,7 @@
 
 mod args;
 mod cluster;
+mod config;
 mod demo;
 mod descriptors;
 mod dev;
@@ -21,6 +23,7 @@ mod folder;
 mod init;
 mod join;
 mod logs;
+mod man;
 mod output;
 mod parent;
 mod signals;
@@ -36,10 +39,11 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(code) => return ExitCode::from(code),
     };
+    let format = args.command.format();
     match run(args.command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            output::error(&failure);
+            output::error(&failure, format);
             ExitCode::from(failure.exit)
         }
     }
@@ -52,6 +56,8 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Init(args) => init::run(&args).map(|()| 0),
         Command::Join(args) => join::run(&args).map(|()| 0),
         Command::Start(args) => start::run(&args).map(|()| 0),
+        Command::Config { command } => config::run(&command).map(|()| 0),
+        Command::Man { dir } => man::run(&dir).map(|()| 0),
         Command::DemoApp(args) => demo::app::run(args).map(|()| 0),
     }
 }

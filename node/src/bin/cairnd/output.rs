@@ -2,15 +2,29 @@
 
 use std::io::{self, Write};
 
+use clap::ValueEnum;
 use comfy_table::{Table, presets};
+use serde_json::json;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, UNAVAILABLE};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Jsonl,
+}
 
 /// Data, a line or more.
 pub(crate) fn line(text: &str) {
+    self::text(&format!("{text}\n"));
+}
+
+/// Data, to the letter.
+pub(crate) fn text(text: &str) {
     let mut stdout = io::stdout().lock();
     // Who closed the pipe has read enough.
-    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Something to know.
@@ -20,7 +34,14 @@ pub(crate) fn note(text: &str) {
 }
 
 /// Why it failed, and what to do.
-pub(crate) fn error(failure: &Failure) {
+pub(crate) fn error(failure: &Failure, format: Format) {
+    if format != Format::Table {
+        let Failure { message, hint, .. } = failure;
+        let (code, retryable) = (failure.code(), failure.exit == UNAVAILABLE);
+        let error =
+            json!({"code": code, "message": message, "hint": hint, "retryable": retryable, "outcome": "none"});
+        return note(&json!({ "error": error }).to_string());
+    }
     note(&format!("error: {}", failure.message));
     if let Some(hint) = &failure.hint {
         note(&format!("hint: {hint}"));

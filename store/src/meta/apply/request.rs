@@ -11,7 +11,9 @@ pub(super) fn of(command: &Command) -> Option<Request> {
         | Command::Commit { request, .. }
         | Command::Claim { request, .. }
         | Command::Release { request, .. }
-        | Command::Unregister { request, .. } => Some(*request),
+        | Command::Unregister { request, .. }
+        | Command::Pin { request, .. }
+        | Command::Unpin { request, .. } => Some(*request),
         Command::Tick
         | Command::Found { .. }
         | Command::Join { .. }
@@ -35,6 +37,8 @@ pub(super) fn fingerprint(command: &Command) -> u64 {
         Command::Claim { segment, node, .. } => format!("claim {segment} {node}"),
         Command::Release { segment, epoch, .. } => format!("release {segment} {epoch}"),
         Command::Unregister { segment, scope, .. } => format!("unregister {segment} {scope:?}"),
+        Command::Pin { segment, version, .. } => format!("pin {segment} {version}"),
+        Command::Unpin { segment, version, .. } => format!("unpin {segment} {version:?}"),
         _ => return 0,
     };
     let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(text.as_bytes()).as_bytes();

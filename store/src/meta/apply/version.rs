@@ -50,6 +50,7 @@ impl State {
             wanted: commit.wanted,
             copies,
             ended: Vec::new(),
+            pinned: false,
         };
         segment.versions.insert(version, Arc::new(record));
         retain(&mut segment);
@@ -83,8 +84,9 @@ impl State {
 
 /// Whether the version is there and nothing holds it (R7).
 pub(super) fn check_removable(segment: &Segment, version: Version) -> Result<(), Rejection> {
-    if !segment.versions.contains_key(&version) {
-        return Err(Rejection::NoSuchVersion(version));
+    let record = segment.versions.get(&version).ok_or(Rejection::NoSuchVersion(version))?;
+    if record.pinned {
+        return Err(Rejection::Pinned(version));
     }
     if version == segment.head || newest_whole(segment) == Some(version) {
         return Err(Rejection::Retained(version));
@@ -124,12 +126,15 @@ fn check_bounds(commit: &Commit, labels: &BTreeMap<String, String>) -> Result<()
     Err(Rejection::OutOfBounds(wrong.into()))
 }
 
-/// Drops what need not be kept: all but the newest K and the newest that has all its copies (R7).
+/// Drops what need not be kept: all but the newest K, the newest that has all its copies, and pins (R7).
 pub(super) fn retain(segment: &mut Segment) {
     let best = fewest_missing(segment);
     let keep = usize::try_from(segment.keep).unwrap_or(usize::MAX);
     let newest: BTreeSet<Version> = segment.versions.keys().rev().take(keep).copied().collect();
-    segment.versions.retain(|version, _| newest.contains(version) || Some(*version) == best);
+    let kept = |version: &Version, record: &VersionRecord| {
+        newest.contains(version) || Some(*version) == best || record.pinned
+    };
+    segment.versions.retain(|version, record| kept(version, record));
 }
 
 /// The newest version with as many durable copies as were wanted, the owner's included.

@@ -9,7 +9,7 @@ use crate::meta::command::{Command, Commit, Entry, Finding, Outcome, Rejection, 
 use crate::meta::invariant::violations;
 use crate::meta::state::{Answer, COPIES_MAX, ENDED_MAX, NODES_MAX, REQUESTS_MAX, State};
 use crate::node::Role;
-use crate::segment::{Ack, Epoch, Kind, LABEL_BYTES_MAX, LABELS_MAX, REPLICAS_MAX, Receipt, Version};
+use crate::segment::{Ack, Epoch, Kind, LABEL_BYTES_MAX, LABELS_MAX, PINS_MAX, REPLICAS_MAX, Receipt, Version};
 use crate::time::{LogTime, WallTime};
 
 const UNTIL: LogTime = LogTime(1000);
@@ -199,5 +199,24 @@ fn ended_copies_of_a_version_are_bounded_and_all_remembered() {
     for number in 100..=last {
         assert_eq!(confirm(number), Err(Rejection::CopySpent));
     }
+    assert_eq!(violations(&state), Vec::<String>::new());
+}
+
+#[test]
+fn pins_of_a_segment_are_bounded_and_one_that_ends_makes_room() {
+    let mut state = cluster(1);
+    let most = PINS_MAX as u64;
+    let segment = ids::segment(1);
+    for number in 1..=most + 1 {
+        apply(&mut state, 0, commit(number + 1, number - 1, vec![receipt(1)], BTreeMap::new())).unwrap();
+        let pin = Command::Pin { request: request(1000 + number), segment, version: Version(number) };
+        let expected = if number > most { Err(Rejection::TooManyPins(64)) } else { Ok(Outcome::Done) };
+        assert_eq!(apply(&mut state, 0, pin), expected);
+    }
+    let pin = |by, number| Command::Pin { request: request(by), segment, version: Version(number) };
+    assert_eq!(apply(&mut state, 0, pin(2000, 1)), Ok(Outcome::Done), "what is pinned is pinned again");
+    let unpin = Command::Unpin { request: request(2001), segment, version: Some(Version(1)) };
+    apply(&mut state, 0, unpin).unwrap();
+    assert_eq!(apply(&mut state, 0, pin(2002, most + 1)), Ok(Outcome::Done));
     assert_eq!(violations(&state), Vec::<String>::new());
 }

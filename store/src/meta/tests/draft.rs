@@ -54,6 +54,8 @@ enum What {
     Release,
     Unregister,
     Expire,
+    Pin,
+    Unpin,
 }
 
 /// A log, printed with an entry a line.
@@ -83,7 +85,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         1 => Just(What::Tick), 4 => Just(What::Again), 1 => Just(What::Join), 1 => Just(What::Describe),
         1 => Just(What::Mark), 1 => Just(What::Drain), 4 => Just(What::Register), 12 => Just(What::Commit),
         6 => Just(What::Confirm), 5 => Just(What::Lose), 4 => Just(What::Claim), 2 => Just(What::Release),
-        2 => Just(What::Unregister), 2 => Just(What::Expire),
+        2 => Just(What::Unregister), 2 => Just(What::Expire), 2 => Just(What::Pin), 1 => Just(What::Unpin),
     ];
     (ahead, prop::bool::weighted(0.9), prop::bool::weighted(0.1), by, lasts, what, any::<[u8; 32]>()).prop_map(
         |(ahead, own_term, elected, by, lasts, what, dice)| Draft { ahead, own_term, elected, by, lasts, what, dice },
@@ -197,6 +199,15 @@ impl Writer {
                 Command::Unregister { request, segment, scope: scopes[dice.below(5).min(2) as usize] }
             }
             What::Expire => Command::Expire { segment: self.segment(dice).0 },
+            What::Pin => {
+                let (segment, found) = self.segment(dice);
+                Command::Pin { request, segment, version: dice.version(found) }
+            }
+            What::Unpin => {
+                let (segment, found) = self.segment(dice);
+                let version = dice.version(found);
+                Command::Unpin { request, segment, version: Some(version).filter(|_| dice.one_in(2)) }
+            }
         }
     }
 

@@ -38,7 +38,7 @@ fn state() -> State {
     assert!(state.cluster.is_some() && state.members.len() == 3 && state.segments.len() == 3);
     assert!(state.epochs.len() == 1 && state.gone.len() == 2);
     let (good, bad): (Vec<_>, Vec<_>) = state.answers.values().partition(|answer| answer.reply.is_ok());
-    assert!(good.len() == 11 && bad.len() == 1, "{} and {}", good.len(), bad.len());
+    assert!(good.len() == 12 && bad.len() == 1, "{} and {}", good.len(), bad.len());
     state
 }
 
@@ -105,5 +105,6 @@ fn log() -> Vec<Command> {
         register(10, "gone/too", 4, Kind::File),
         Command::Unregister { request: request(11), segment: segment(4), scope: Scope::IfEmpty },
         register(12, "gone/too", 5, Kind::File),
+        Command::Pin { request: request(13), segment: segment(1), version: Version(1) },
     ]
 }

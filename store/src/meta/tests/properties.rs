@@ -256,6 +256,8 @@ proptest! {
                     let removed = matches!(entry.command, Command::Unregister { .. });
                     prop_assert!(removed || newer >= new.keep as usize, "v{} after {:?}", version, entry);
                     prop_assert!(!lost, "a loss drops v{}", version);
+                    let unpinned = matches!(entry.command, Command::Unpin { .. });
+                    prop_assert!(!old.versions[version].pinned || unpinned, "a pin was not kept: {:?}", entry);
                 }
             }
         }
@@ -336,7 +338,9 @@ fn request(command: &Command) -> Option<(RequestId, LogTime)> {
         | Command::Commit { request, .. }
         | Command::Claim { request, .. }
         | Command::Release { request, .. }
-        | Command::Unregister { request, .. } => Some((request.id, request.until)),
+        | Command::Unregister { request, .. }
+        | Command::Pin { request, .. }
+        | Command::Unpin { request, .. } => Some((request.id, request.until)),
         _ => None,
     }
 }
@@ -408,9 +412,14 @@ fn random_logs_reach_every_corner() {
         "Unregister NotEmpty",
         "Unregister Retained",
         "Unregister NoSuchVersion",
+        "Unregister Pinned",
         "Expire ok",
         "Expire NotExpired",
         "Expire NotEmpty",
+        "Pin ok",
+        "Pin NoSuchVersion",
+        "Unpin ok",
+        "Unpin NoSuchVersion",
     ];
     let missed: Vec<_> = corners.iter().filter(|corner| !seen.contains_key(**corner)).collect();
     assert!(missed.is_empty(), "never reached: {missed:?}\nreached: {seen:#?}");

@@ -66,6 +66,7 @@ fn what_makes_no_sense_is_refused() {
         "cairn load a --lease 5s",
         "cairn release a",
         "cairn pin a",
+        "cairn pin a --version x",
     ] {
         assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
     }

@@ -1,15 +1,17 @@
 //! What the commands about nodes and the cluster print.
 
+use std::time::Duration;
+
 use cairn_client::api;
 use cairn_store::id::{ClusterId, NodeId};
 use cairn_store::node::{NodeName, Role};
 use serde::Serialize;
 
-use super::{bytes, or_dash, yes_or};
+use super::{bytes, millis, or_dash, yes_or};
 use crate::output::{View, facts, lines_of, table};
 
 #[derive(Debug, Serialize)]
-struct Node<'a> {
+pub(crate) struct Node<'a> {
     id: NodeId,
     name: &'a NodeName,
     role: Role,
@@ -25,6 +27,50 @@ struct Node<'a> {
     last_seen_ms: Option<u64>,
 }
 
+impl<'a> Node<'a> {
+    pub(crate) fn new(node: &'a api::NodeInfo) -> Self {
+        Self {
+            id: node.id,
+            name: &node.name,
+            role: node.role,
+            zone: &node.zone,
+            state: node.state,
+            voter: node.voter,
+            leader: node.leader,
+            endpoint: &node.endpoint,
+            data_endpoint: &node.data_endpoint,
+            copies: node.copies,
+            bytes: node.bytes,
+            capacity: node.capacity,
+            last_seen_ms: node.last_seen_ms,
+        }
+    }
+
+    fn last_seen(&self) -> String {
+        or_dash(self.last_seen_ms.map(|ms| format!("{ms} ms ago")))
+    }
+}
+
+impl View for Node<'_> {
+    fn table(&self) -> String {
+        facts([
+            ("name", self.name.to_string()),
+            ("id", self.id.0.to_string()),
+            ("role", self.role.to_string()),
+            ("zone", self.zone.to_owned()),
+            ("state", self.state.to_string()),
+            ("voter", yes_or(self.voter)),
+            ("leader", yes_or(self.leader)),
+            ("endpoint", self.endpoint.to_owned()),
+            ("data endpoint", self.data_endpoint.to_owned()),
+            ("copies", self.copies.to_string()),
+            ("bytes", bytes(self.bytes)),
+            ("capacity", bytes(self.capacity)),
+            ("last seen", self.last_seen()),
+        ])
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Nodes<'a> {
     nodes: Vec<Node<'a>>,
@@ -32,22 +78,7 @@ pub(crate) struct Nodes<'a> {
 
 impl<'a> Nodes<'a> {
     pub(crate) fn new(nodes: &'a [api::NodeInfo]) -> Self {
-        let node = |n: &'a api::NodeInfo| Node {
-            id: n.id,
-            name: &n.name,
-            role: n.role,
-            zone: &n.zone,
-            state: n.state,
-            voter: n.voter,
-            leader: n.leader,
-            endpoint: &n.endpoint,
-            data_endpoint: &n.data_endpoint,
-            copies: n.copies,
-            bytes: n.bytes,
-            capacity: n.capacity,
-            last_seen_ms: n.last_seen_ms,
-        };
-        Self { nodes: nodes.iter().map(node).collect() }
+        Self { nodes: nodes.iter().map(Node::new).collect() }
     }
 }
 
@@ -65,7 +96,7 @@ impl View for Nodes<'_> {
                 n.copies.to_string(),
                 bytes(n.bytes),
                 bytes(n.capacity),
-                or_dash(n.last_seen_ms.map(|ms| format!("{ms} ms ago"))),
+                n.last_seen(),
             ]
         });
         let header = [
@@ -86,6 +117,49 @@ impl View for Nodes<'_> {
 
     fn lines(&self) -> serde_json::Result<Vec<String>> {
         lines_of(&self.nodes)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Peer<'a> {
+    node: &'a NodeName,
+    endpoint: &'a str,
+    reachable: bool,
+    rtt_ms: Option<u64>,
+    /// Finer than milliseconds, for people.
+    #[serde(skip)]
+    round_trip: Option<Duration>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Peers<'a> {
+    peers: Vec<Peer<'a>>,
+}
+
+impl<'a> Peers<'a> {
+    pub(crate) fn new(peers: &'a [api::PeerInfo]) -> Self {
+        let peer = |p: &'a api::PeerInfo| Peer {
+            node: &p.node,
+            endpoint: &p.endpoint,
+            reachable: p.round_trip.is_some(),
+            rtt_ms: p.round_trip.map(millis),
+            round_trip: p.round_trip,
+        };
+        Self { peers: peers.iter().map(peer).collect() }
+    }
+}
+
+impl View for Peers<'_> {
+    fn table(&self) -> String {
+        let rows = self.peers.iter().map(|p| {
+            let span = p.round_trip.map(|span| format!("{:.1} ms", span.as_secs_f64() * 1000.0));
+            [p.node.to_string(), p.endpoint.to_owned(), yes_or(p.reachable), or_dash(span)]
+        });
+        table(["NODE", "ENDPOINT", "REACHABLE", "ROUND TRIP"], rows)
+    }
+
+    fn lines(&self) -> serde_json::Result<Vec<String>> {
+        lines_of(&self.peers)
     }
 }
 

@@ -202,6 +202,22 @@ impl View for Removed<'_> {
 }
 
 #[derive(Debug, Serialize)]
+pub(crate) struct Pinned<'a> {
+    pub(crate) name: &'a Name,
+    /// None: every version.
+    pub(crate) version: Option<Version>,
+    pub(crate) pinned: bool,
+}
+
+impl View for Pinned<'_> {
+    fn table(&self) -> String {
+        let what = self.version.map_or_else(|| "no version".to_owned(), |v| format!("version {v}"));
+        let not = if self.pinned || self.version.is_none() { "" } else { " not" };
+        format!("{what} of {} is{not} pinned", self.name)
+    }
+}
+
+#[derive(Debug, Serialize)]
 pub(crate) struct Claimed<'a> {
     name: &'a Name,
     owner: &'a NodeName,

@@ -169,6 +169,13 @@ fn ownership_and_removal_print_every_key() {
     assert_eq!(json(&released), json!({"name": "db/main", "owner": null, "epoch": 4}));
     let removed = Removed { name: &name, version: None, removed: true };
     assert_eq!(json(&removed), json!({"name": "db/main", "version": null, "removed": true}));
+    let pinned = Pinned { name: &name, version: Some(Version(3)), pinned: true };
+    assert_eq!(json(&pinned), json!({"name": "db/main", "version": 3, "pinned": true}));
+    assert_eq!(pinned.table(), "version 3 of db/main is pinned");
+    assert_eq!(Pinned { pinned: false, ..pinned }.table(), "version 3 of db/main is not pinned");
+    let none = Pinned { name: &name, version: None, pinned: false };
+    assert_eq!(json(&none), json!({"name": "db/main", "version": null, "pinned": false}));
+    assert_eq!(none.table(), "no version of db/main is pinned");
 }
 
 #[test]
@@ -194,6 +201,17 @@ fn nodes_and_the_cluster_print_every_key() {
     }]});
     let infos = [info];
     assert_eq!(json(&Nodes::new(&infos)), expected);
+    assert_eq!(json(&Node::new(&infos[0])), expected["nodes"][0]);
+    assert_eq!(Node::new(&infos[0]).table().lines().count(), 13);
+    let peer = |name, round_trip| api::PeerInfo { node: node(name), endpoint: "h:1".into(), round_trip };
+    let peers = [peer("n1", Some(Duration::from_micros(1260))), peer("n2", None)];
+    let view = Peers::new(&peers);
+    let expected = json!({"peers": [
+        {"node": "n1", "endpoint": "h:1", "reachable": true, "rtt_ms": 1},
+        {"node": "n2", "endpoint": "h:1", "reachable": false, "rtt_ms": null},
+    ]});
+    assert_eq!(json(&view), expected);
+    assert!(view.lines().unwrap().len() == 2 && view.table().contains("1.3 ms"), "{}", view.table());
     let status = api::ClusterStatus {
         cluster: ClusterId(Uuid::from_u128(1)),
         leader: None,

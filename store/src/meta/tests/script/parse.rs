@@ -145,6 +145,16 @@ pub(super) fn command(words: &mut Words<'_>, now: LogTime, printer: &mut Printer
             },
         },
         "expire" => Command::Expire { segment: ids::segment(words.id("segment", 'S')) },
+        "pin" => Command::Pin {
+            request: words.request(now),
+            segment: ids::segment(words.id("segment", 'S')),
+            version: version(words.get("version")),
+        },
+        "unpin" => Command::Unpin {
+            request: words.request(now),
+            segment: ids::segment(words.id("segment", 'S')),
+            version: words.named.remove("version").map(version),
+        },
         other => panic!("no such command: {other:?}"),
     }
 }

@@ -96,12 +96,15 @@ impl Printer {
         line += &claimed.map(|by| format!(" claimed={}", short(by.0))).unwrap_or_default();
         line += &labels.iter().map(|(key, value)| format!(" {key}:{value}")).collect::<String>();
         let version = |(version, record): (_, &std::sync::Arc<VersionRecord>)| {
-            let VersionRecord { size, digest, epoch, request, wanted, copies, ended, .. } = &**record;
+            let VersionRecord { size, digest, epoch, request, wanted, copies, ended, pinned, .. } = &**record;
             let copies: String = copies.iter().map(|one| format!(" {}", copy(one))).collect();
             let ended: String = ended.iter().map(|id| format!(" {}", short(id.0))).collect();
             let ended = if ended.is_empty() { ended } else { format!("; ended{ended}") };
             let (by, bytes) = (short(request.0), self.named(digest));
-            format!("  v{version} by={by} epoch={epoch} bytes={bytes} size={size} wanted={wanted}:{copies}{ended}")
+            let pin = if *pinned { " pinned" } else { "" };
+            format!(
+                "  v{version} by={by} epoch={epoch} bytes={bytes} size={size} wanted={wanted}{pin}:{copies}{ended}"
+            )
         };
         std::iter::once(line).chain(segment.versions.iter().map(version)).collect()
     }
