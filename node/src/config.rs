@@ -68,6 +68,8 @@ pub struct Listen {
     pub rpc: String,
     /// `HOST:PORT` of the data plane.
     pub data: String,
+    /// `HOST:PORT` of health and metrics over HTTP.
+    pub http: String,
     /// The socket of the service; none if it has none.
     pub unix: Option<PathBuf>,
     /// `HOST:PORT` of each, as others reach them: service, data plane, HTTP.
@@ -178,6 +180,7 @@ impl Config {
             profile: self.profile()?,
             rpc: std::iter::once(self.listen.rpc.clone()).chain(unix).collect(),
             data: self.listen.data.clone(),
+            http: Some(self.listen.http.clone()),
             limits: self.limits,
             raft: self.raft,
         })

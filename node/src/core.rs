@@ -1,7 +1,6 @@
 //! What every part of a running node shares.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cairn_client::api::{Loaded, Saved};
@@ -14,10 +13,12 @@ use crate::env::{Env, PayloadLimits};
 use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::links::Links;
+use crate::metrics::Metrics;
 use crate::raft::{Raft, Types, View};
 use crate::storage::Storage;
 use crate::turns::Turns;
 use crate::work::scrub::Looks;
+use crate::work::space::Space;
 
 /// Bounds and times of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +102,10 @@ pub struct Core {
     pub storage: Storage,
     /// Copies that are being looked at.
     pub looks: Looks,
-    /// Whether the disk is below its reserve, as it was last looked at.
-    pub low_space: AtomicBool,
+    /// What the disk said last of its free space.
+    pub space: Space,
+    /// What this node counts while it works.
+    pub counts: Metrics,
     /// Saves that go on or ended lately.
     pub saves: Arc<Jobs<Saved>>,
     /// Loads that go on or ended lately.
@@ -166,6 +169,11 @@ impl Stop {
     /// Whether the node is to end.
     pub fn is_set(&self) -> bool {
         self.0.borrow().is_some()
+    }
+
+    /// Why the node must not go on; none while it may, or if it was only asked to end.
+    pub fn why(&self) -> Option<String> {
+        self.0.borrow().clone()?.err()
     }
 
     /// Waits until the node is to end.

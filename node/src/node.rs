@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cairn_store::disk::Toc;
@@ -18,10 +17,12 @@ use tokio::sync::Semaphore;
 use crate::catalogue::Held;
 use crate::core::{Core, Limits, Stop};
 use crate::env::{Env, Listener, seeded};
+use crate::http;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::links::Links;
 use crate::listen::{Purpose, listen};
+use crate::metrics::Metrics;
 use crate::raft::machine::Machine;
 use crate::raft::network::Network;
 use crate::raft::types::Peer;
@@ -29,7 +30,7 @@ use crate::raft::{Raft, Types};
 use crate::service::Service;
 use crate::storage::Storage;
 use crate::turns::Turns;
-use crate::work::{self, scrub::Looks};
+use crate::work::{self, scrub::Looks, space::Space};
 
 /// What a node is told.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Settings {
     pub rpc: Vec<String>,
     /// Where its data plane listens.
     pub data: String,
+    /// Where it tells its health and metrics over HTTP, if it does.
+    pub http: Option<String>,
     /// Bounds and times.
     pub limits: Limits,
     /// Raft's times.
@@ -113,6 +116,10 @@ impl Node {
             fronts.push(bind(&env, address).await?);
         }
         let data = bind(&env, &settings.data).await?;
+        let http = match &settings.http {
+            Some(address) => Some(bind(&env, address).await?),
+            None => None,
+        };
         tidy(&env, identity.cluster).await?;
 
         let machine = Machine::open(env.clone())?;
@@ -122,6 +129,7 @@ impl Node {
         let config = Arc::new(config(&identity, settings.raft)?);
         let raft = Raft::new(identity.node.0, config, network, log, machine).await.map_err(io::Error::other)?;
         let limits = settings.limits;
+        let space = Space::new(env.clock.now());
         let core = Arc::new(Core {
             env,
             identity,
@@ -138,7 +146,8 @@ impl Node {
             loading: Semaphore::new(limits.transfers),
             storage: Storage::default(),
             looks: Looks::default(),
-            low_space: AtomicBool::new(false),
+            space,
+            counts: Metrics::default(),
             saves: Arc::new(Jobs::default()),
             loads: Arc::new(Jobs::default()),
             names: Turns::default(),
@@ -148,6 +157,9 @@ impl Node {
             core.env.spawn(listen(core.clone(), front, purpose));
         }
         core.env.spawn(listen(core.clone(), data, Purpose::Data));
+        if let Some(http) = http {
+            core.env.spawn(http::serve(core.clone(), http));
+        }
         core.env.spawn(watch_raft(core.clone()));
         core.env.spawn(found(core.clone()));
         core.env.spawn(work::lead::lead(core.clone()));

@@ -33,7 +33,9 @@ pub(super) fn listen(
         let hint = "give each of listen.rpc, listen.data and listen.http a port of its own";
         return Err(values.wrong("listen.data", "two of the addresses are the same", hint));
     }
-    Ok(Listen { rpc: values.text("listen.rpc")?.into(), data: values.text("listen.data")?.into(), unix, advertised })
+    let bound = |key: &str| values.text(key).map(str::to_owned);
+    let (rpc, data, http) = (bound("listen.rpc")?, bound("listen.data")?, bound("listen.http")?);
+    Ok(Listen { rpc, data, http, unix, advertised })
 }
 
 fn split(address: &str) -> Result<(&str, u16), &'static str> {

@@ -32,7 +32,7 @@ pub const KEYS: &[Key] = &[
     key("node.advertise", Some(""), "the host under which others reach this node; by default that of listen.*"),
     key("listen.rpc", Some("127.0.0.1:7420"), "the service"),
     key("listen.data", Some("127.0.0.1:7421"), "the data plane"),
-    key("listen.http", Some("127.0.0.1:7422"), "HTTP"),
+    key("listen.http", Some("127.0.0.1:7422"), "health and metrics, over HTTP"),
     key("listen.unix", Some("cairnd.sock"), "the service, for this machine; relative to node.dir; \"\" for none"),
     key("listen.insecure", Some("false"), "whether other addresses than loopback are allowed"),
     key("log.level", Some("info"), "off, error, warn, info, debug or trace; or directives"),

@@ -7,6 +7,7 @@ use cairn_client::wire::{self, Pull, PullAnswer, Refusal, RefusalCode, WireError
 use cairn_store::digest::{BLOCK_BYTES, BlockTable, Digest, Mismatch, block_count};
 use cairn_store::id::CopyId;
 use cairn_store::plan::source::Holder;
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncReadExt;
 
 use crate::core::Core;
@@ -66,6 +67,7 @@ struct Inner {
     mismatch: Option<Mismatch>,
     fault: Option<io::Error>,
     meter: Arc<Meter>,
+    received: Counter,
 }
 
 impl Incoming {
@@ -73,7 +75,8 @@ impl Incoming {
     pub async fn begin(core: &Core, size: u64, digest: Digest, meter: Arc<Meter>) -> io::Result<Self> {
         let copy = core.env.copy_id();
         let (writer, room) = core.create(copy, size).await?;
-        let inner = Inner { writer: Some(writer), table: None, verified: 0, mismatch: None, fault: None, meter };
+        let (writer, received) = (Some(writer), core.counts.received.clone());
+        let inner = Inner { writer, table: None, verified: 0, mismatch: None, fault: None, meter, received };
         Ok(Self { copy, size, digest, inner: Arc::new(Mutex::new(inner)), _room: room })
     }
 
@@ -90,6 +93,9 @@ impl Incoming {
             (None, None) => result,
         };
         drop(inner);
+        if matches!(result, Err(PullError::Mismatch(_))) {
+            core.counts.checksum_failures.inc();
+        }
         (self.bytes() - before, result)
     }
 
@@ -149,10 +155,11 @@ struct IncomingSink(Arc<Mutex<Inner>>);
 impl Sink for IncomingSink {
     fn block(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { writer, table, verified, mismatch, fault, meter } = &mut *inner;
+        let Inner { writer, table, verified, mismatch, fault, meter, received } = &mut *inner;
         let (Some(writer), Some(table)) = (writer, table) else {
             return Err(io::Error::other("the copy is closed"));
         };
+        received.inc_by(bytes.len() as u64);
         if let Err(e) = table.verify(*verified, bytes) {
             *mismatch = Some(e);
             return Err(io::Error::new(io::ErrorKind::InvalidData, e));

@@ -71,9 +71,10 @@ pub async fn push(
     let PushAnswer(answer) = answered.ok_or(PushError::Silent)??;
     answer.map_err(PushError::Refused)?;
     let stopped = StopOnDrop::default();
-    let (sent, stop) = (meter.clone(), stopped.0.clone());
+    let (sent, counted, stop) = (meter.clone(), core.counts.sent.clone(), stopped.0.clone());
     let progress: Progress = Arc::new(move |bytes| {
         sent.add(bytes);
+        counted.inc_by(bytes);
         // The payload goes on a thread of its own, which does not see that nobody waits for it any more.
         if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     });

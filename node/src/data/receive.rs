@@ -10,6 +10,7 @@ use cairn_store::id::CopyId;
 use cairn_store::meta::state::COMMIT_WINDOW;
 use cairn_store::segment::{Receipt, SIZE_MAX};
 use cairn_store::time::LogTime;
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncReadExt;
 
 use super::refusal;
@@ -95,6 +96,9 @@ async fn take_bytes(
     core.env.timeout(idle, stream.read_exact(&mut bytes)).await.ok_or_else(timed_out)??;
     // What arrived is hashed here; the sender's word is only compared.
     let table = draft.table().filter(|own| own.digest() == sealed.digest && own.as_bytes() == bytes);
+    if table.is_none() {
+        core.counts.checksum_failures.inc();
+    }
     let arrived = table.map(|table| Arrived { table, time: sealed.time });
     Ok((stream, arrived.ok_or_else(|| refusal(RefusalCode::Corrupt, "the bytes changed on the way"))))
 }
@@ -147,13 +151,15 @@ struct Inner {
     writer: Option<Box<dyn SegmentWriter>>,
     builder: Option<TableBuilder>,
     fault: Option<io::Error>,
+    received: Counter,
 }
 
 impl Draft {
     /// Begins one.
     pub async fn begin(core: &Core, copy: CopyId, size: u64) -> io::Result<Self> {
         let (writer, room) = core.create(copy, size).await?;
-        let inner = Inner { writer: Some(writer), builder: Some(TableBuilder::new(size)), fault: None };
+        let (builder, received) = (Some(TableBuilder::new(size)), core.counts.received.clone());
+        let inner = Inner { writer: Some(writer), builder, fault: None, received };
         Ok(Self { copy, inner: Arc::new(Mutex::new(inner)), _room: room })
     }
 
@@ -191,6 +197,7 @@ struct DraftSink(Arc<Mutex<Inner>>);
 impl Sink for DraftSink {
     fn block(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.received.inc_by(bytes.len() as u64);
         if let Some(builder) = &mut inner.builder {
             builder.push(bytes);
         }

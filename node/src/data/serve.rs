@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use super::refusal;
 use crate::admit::Speaker;
 use crate::core::Core;
-use crate::env::{ReadAt, Stream};
+use crate::env::{Progress, ReadAt, Stream};
 use crate::storage::unreadable;
 
 /// Answers one pull.
@@ -65,7 +65,12 @@ pub async fn serve(
     core.env.timeout(core.limits.idle, sent).await.unwrap_or_else(late)?;
     let offset = pull.from_block.saturating_mul(BLOCK_BYTES as u64).min(size);
     let limits = core.limits.payload();
-    let sent = stream.send_payload(&core.env, source, offset, limits, Arc::new(|_| Ok(()))).await;
+    let counted = core.counts.sent.clone();
+    let progress: Progress = Arc::new(move |bytes| {
+        counted.inc_by(bytes);
+        Ok(())
+    });
+    let sent = stream.send_payload(&core.env, source, offset, limits, progress).await;
     if sent.as_ref().err().is_some_and(unreadable) {
         core.suspect(pull.copy);
     }

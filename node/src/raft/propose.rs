@@ -90,21 +90,36 @@ impl Core {
     /// Everything that was committed before this call, applied here.
     pub async fn read(&self, deadline: Duration) -> Result<View, Error> {
         loop {
+            let index = self.read_index(deadline).await?;
+            if let Some(view) = self.applied(index, deadline).await {
+                return Ok(view);
+            }
+            self.pause_or_give_up(deadline, "no leader with a quorum answered in time", false).await?;
+        }
+    }
+
+    /// The last entry that was committed before this call, by the word of a leader with a quorum.
+    pub async fn read_index(&self, deadline: Duration) -> Result<Option<LogId>, Error> {
+        loop {
             let left = deadline.saturating_sub(self.env.clock.now());
             let index = match self.leader() {
                 Some(leader) => self.read_index_at(leader, left.min(TRY_MAX)).await,
                 None => Err(NotNow::NotLeader(None)),
             };
             if let Ok(index) = index {
-                let mut view = self.view.clone();
-                let applied = view.wait_for(|view| view.applied >= index);
-                let left = deadline.saturating_sub(self.env.clock.now());
-                if let Some(Ok(view)) = self.env.timeout(left, applied).await {
-                    return Ok(view.clone());
-                }
+                return Ok(index);
             }
             self.pause_or_give_up(deadline, "no leader with a quorum answered in time", false).await?;
         }
+    }
+
+    /// Waits until an entry is applied here; none if it is not in time.
+    pub async fn applied(&self, index: Option<LogId>, deadline: Duration) -> Option<View> {
+        let mut view = self.view.clone();
+        let applied = view.wait_for(|view| view.applied >= index);
+        let left = deadline.saturating_sub(self.env.clock.now());
+        let view = self.env.timeout(left, applied).await?.ok()?;
+        Some(view.clone())
     }
 
     /// The leader, as far as this node knows.

@@ -65,7 +65,8 @@ impl Service {
         })
     }
 
-    pub(super) async fn cluster_health(&self) -> Health {
+    /// What is wrong with the cluster, as this node sees it.
+    pub async fn cluster_health(&self) -> Health {
         let core = &self.core;
         let mut reasons = Vec::new();
         let deadline = core.env.clock.now() + HEALTH_PATIENCE;
@@ -90,7 +91,12 @@ impl Service {
         if core.nearly_full() {
             reasons.push(format!("the disk of node {} is below its reserve", core.profile.name));
         }
-        reasons.extend(segment_reasons(state));
+        // Every segment is looked at: not where other tasks wait.
+        let state = view.state.clone();
+        match core.env.blocking(move || segment_reasons(&state)).await {
+            Ok(found) => reasons.extend(found),
+            Err(e) => reasons.push(format!("the segments could not be looked at: {e}")),
+        }
         Health { reasons }
     }
 

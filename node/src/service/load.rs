@@ -56,7 +56,14 @@ impl Service {
         let core = self.core.clone();
         let request = LoadRequest { wait: request.wait.min(WAIT_MAX), ..request };
         let asked = LoadRequest { wait: Duration::ZERO, on: None, ..request.clone() };
-        let begin = |meter| async move { run(&core, request, meter).await };
+        let begin = |meter| async move {
+            let begun = core.env.clock.now();
+            let loaded = run(&core, request, meter).await;
+            if loaded.is_ok() {
+                core.counts.loaded(core.env.clock.now().saturating_sub(begun));
+            }
+            loaded
+        };
         let id = asked.request;
         self.core.loads.run(&self.core.env, id, format!("{asked:?}"), begin).await
     }

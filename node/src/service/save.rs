@@ -32,7 +32,14 @@ impl Service {
         // What a retry may say differently: where in the spool the bytes lie, and how long it waits.
         let asked = SaveRequest { file: String::new(), wait: Duration::ZERO, ..request.clone() };
         let (core, id) = (self.core.clone(), asked.request);
-        let begin = |meter| Save { core, request: request.into(), meter }.run();
+        let begin = |meter| async move {
+            let begun = core.env.clock.now();
+            let saved = Save { core: core.clone(), request: request.into(), meter }.run().await;
+            if saved.is_ok() {
+                core.counts.saved(core.env.clock.now().saturating_sub(begun));
+            }
+            saved
+        };
         self.core.saves.run(&self.core.env, id, format!("{asked:?}"), begin).await
     }
 }

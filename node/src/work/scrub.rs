@@ -61,10 +61,14 @@ pub enum Verdict {
 
 /// Reads a whole copy and compares it with its table.
 pub async fn verify(core: &Core, copy: CopyId, meter: Arc<Meter>) -> Verdict {
-    let disk = core.env.disk.clone();
+    let (disk, failures) = (core.env.disk.clone(), core.counts.checksum_failures.clone());
+    let failed = move || {
+        failures.inc();
+        Verdict::Corrupt
+    };
     let look = move || match read_through(disk.as_ref(), copy, &meter) {
         Ok(true) => Verdict::Good,
-        Ok(false) => Verdict::Corrupt,
+        Ok(false) => failed(),
         // Whoever looked just before may have put it aside: then it is not missing.
         Err(e) if e.kind() == io::ErrorKind::NotFound => match disk.quarantined() {
             Ok(aside) if aside.contains(&copy) => Verdict::Corrupt,
@@ -72,9 +76,9 @@ pub async fn verify(core: &Core, copy: CopyId, meter: Arc<Meter>) -> Verdict {
             Err(_) => Verdict::Unknown,
         },
         // Damaged, or too short.
-        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => Verdict::Corrupt,
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => failed(),
         // The disk cannot read its own bytes any more.
-        Err(e) if unreadable(&e) => Verdict::Corrupt,
+        Err(e) if unreadable(&e) => failed(),
         // Out of descriptors or of memory: that says nothing about the bytes.
         Err(_) => Verdict::Unknown,
     };

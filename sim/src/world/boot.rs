@@ -54,6 +54,7 @@ pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64) -> any
     let settings = Settings {
         rpc: vec![profile.rpc.clone()],
         data: profile.data.clone(),
+        http: None,
         profile,
         limits: spec.limits,
         raft: spec.raft,

@@ -77,7 +77,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         _ = signals.next() => return Ok(()),
     };
     let listen = &config.listen;
-    tracing::info!(node = %config.name, %id, %cluster, rpc = %listen.rpc, data = %listen.data, "ready");
+    tracing::info!(node = %config.name, %id, %cluster, rpc = %listen.rpc, data = %listen.data, http = %listen.http, "ready");
     let stop = node.core.stop.clone();
     let ended = tokio::select! {
         ended = node.run() => ended,
