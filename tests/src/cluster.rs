@@ -25,6 +25,8 @@ pub struct NodeProcess {
     pub endpoint: String,
     /// `HOST:PORT` of its data plane.
     pub data: String,
+    /// `HOST:PORT` of its health and metrics.
+    pub http: String,
     /// Its folder.
     pub dir: PathBuf,
 }
@@ -74,6 +76,7 @@ impl Cluster {
                 pid: revived.unwrap_or_else(|| i32::try_from(node["pid"].as_i64().unwrap_or(0)).expect("a pid")),
                 endpoint: text(node, "endpoint"),
                 data: text(node, "data_endpoint"),
+                http: text(node, "http"),
                 dir: text(node, "dir").into(),
                 name,
             }
