@@ -184,7 +184,12 @@ where
     let mut joined = false;
     loop {
         let asked = Instant::now();
-        match client.ask(session, ANSWER_MAX.min(retry.left()), &ask).await? {
+        let answer = client.ask(session, ANSWER_MAX.min(retry.left()), &ask).await;
+        if joined && answer.is_err() && retry.left().is_zero() {
+            // The last poll was only cut short: it is the work that stands still.
+            return Err(Failure::unanswered(stands_still()).into());
+        }
+        match answer? {
             Progress::Done(result) => return Ok(result),
             Progress::Running { done, total, steps } => {
                 observe(done, total);
@@ -197,10 +202,15 @@ where
             }
         }
         if retry.left().is_zero() {
-            return Err(Failure::unanswered(Error::unavailable("the work makes no progress")).into());
+            return Err(Failure::unanswered(stands_still()).into());
         }
         sleep_until(asked + POLL_MIN).await;
     }
+}
+
+fn stands_still() -> Error {
+    Error::unavailable("the node works on it, and nothing moves")
+        .hint("a node that it needs may be down or stuck: see `cairn node ls`, or give more --timeout")
 }
 
 /// Tells blocking work to stop when nobody waits for it any more.

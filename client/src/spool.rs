@@ -18,7 +18,6 @@ use uuid::Uuid;
 
 use crate::api::Outcome;
 use crate::fault::{Fault, FileFault};
-use crate::part::rename_new;
 use crate::source::{Report, SourceFile};
 use home::Home;
 
@@ -80,7 +79,8 @@ impl Spool {
         Ok(writer.commit())
     }
 
-    /// Moves a file in, if it is on the same file system and has no other name; `None` if not.
+    /// Gives a file a name in the spool, if it can be linked and has no other name; `None` if not. Where it was it stays
+    /// until the save is over.
     pub(crate) fn take(&self, source: &SourceFile) -> Result<Option<Spooled>, Fault> {
         let fault = |error: &io::Error| self.denied(error, FileFault::new("move", source.path(), error));
         if !source.is_named(source.path()) {
@@ -101,9 +101,11 @@ impl Spool {
         }
         let name = format!("cairn-{}.part", Uuid::now_v7().simple());
         let path = self.dir.join(&name);
-        match rename_new(home.path(), &path) {
+        // A second name, not another place: whoever is killed in between has lost nothing.
+        match fs::hard_link(home.path(), &path) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => return Ok(None),
+            // Another file system; another user's file; no links at all, or no more of them.
+            Err(error) if cannot_link(&error) => return Ok(None),
             Err(error) => return Err(fault(&error).into()),
         }
         let spooled =
@@ -122,6 +124,16 @@ impl Spool {
         }
         fault
     }
+}
+
+fn cannot_link(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::CrossesDevices
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::TooManyLinks
+    )
 }
 
 /// Lets the node read the file, whoever wrote it: through the spool's group.

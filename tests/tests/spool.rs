@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cairn_client::api::{Code, Progress, SaveRequest, Saved};
@@ -19,6 +19,7 @@ use cairn_client::spool::{Spool, Spooled};
 use cairn_store::segment::{Ack, Kind};
 use cairn_tests::wait::until;
 use cairn_tests::{Cluster, NodeProcess, Run, Shared, bins, files};
+use rustix::process::Signal;
 
 static CLUSTER: Shared = Shared::new(3, 1);
 
@@ -219,6 +220,22 @@ fn what_was_moved_comes_back_when_the_save_fails() {
     assert_eq!(files::digest(&file), digest);
     is_tidy(&cluster, "n2", &before);
     cluster.cairn("n2", ["show", "given/back"]).expect(3);
+}
+
+#[test]
+fn what_was_to_be_moved_is_not_lost_with_its_client() {
+    let cluster = Cluster::start(3, 0);
+    let file = files::random(&cluster.scratch(), "killed", 1_234_567, 12);
+    let digest = files::digest(&file);
+    // A target that says nothing keeps the save from its end.
+    cluster.signal("n3", Signal::STOP);
+    let mut command = cluster.command("n1", ["save", "killed", "--move"]);
+    let mut client = command.arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the save begins", || (!cluster.spooled("n1").is_empty()).then_some(()));
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert_eq!(files::digest(&file), digest);
+    cluster.signal("n3", Signal::CONT);
 }
 
 /// A save by a client that sees another machine's file system looks like this to the client: the spool that the node

@@ -1,4 +1,4 @@
-//! The way back of a file that was moved into a spool.
+//! The way back of a file that was given a name in a spool.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
@@ -9,7 +9,7 @@ use crate::fault::{Fault, FileFault};
 use crate::part::{Part, rename_new};
 use crate::source::SourceFile;
 
-/// Where a file was moved from, and what it was like there.
+/// Where a file came from, and what it was like there.
 #[derive(Debug)]
 pub(super) struct Home {
     path: PathBuf,
@@ -36,8 +36,19 @@ impl Home {
     /// Gives the file back. If a node may refer to it, or made a copy of it that shares its bytes, a copy of it: whoever
     /// writes to the file itself would write to the node's.
     pub(super) fn give_back(&self, from: &Path, referred: bool) -> Result<(), FileFault> {
-        let shared = fs::symlink_metadata(from).is_ok_and(|metadata| metadata.nlink() > 1);
-        if referred || shared { self.copy_back(from) } else { self.take_back(from) }
+        let ours = fs::symlink_metadata(from).map_err(|error| FileFault::new("find", from, &error))?;
+        let same = |there: Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
+        let in_place = fs::symlink_metadata(&self.path).is_ok_and(same);
+        // Its name in the spool, and its own if it is still there: every other is a node's.
+        let shared = ours.nlink() > if in_place { 2 } else { 1 };
+        match (referred || shared, in_place) {
+            (true, _) => self.copy_back(from, in_place),
+            (false, true) => {
+                self.restore();
+                remove(from)
+            }
+            (false, false) => self.take_back(from),
+        }
     }
 
     /// Moves the file back.
@@ -46,27 +57,29 @@ impl Home {
             let hint = format!("the file is at {}", from.display());
             FileFault::new("move back to", &self.path, &error).hint(hint)
         })?;
-        // What was opened for the node is closed again; the file is back either way.
+        self.restore();
+        Ok(())
+    }
+
+    /// What was opened for the node is closed again; the file is back either way.
+    fn restore(&self) {
         if let Ok(file) = File::open(&self.path) {
             let _ = fchown(&file, None, Some(self.was.gid()));
             let _ = file.set_permissions(self.permissions());
         }
-        Ok(())
     }
 
-    fn copy_back(&self, from: &Path) -> Result<(), FileFault> {
-        self.copy(from).map_err(|fault| {
+    /// A copy comes in its place: over the file itself, if that is `in_place`, and never over another.
+    fn copy_back(&self, from: &Path, in_place: bool) -> Result<(), FileFault> {
+        self.copy(from, in_place).map_err(|fault| {
             let hint = format!("the file is at {}", from.display());
             FileFault::other(format!("cannot copy back to {}: {fault}", self.path.display())).hint(hint)
         })?;
         // The bytes are back; of the other name the spool is tidied as well as may be.
-        fs::remove_file(from).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(FileFault::new("remove", from, &error)),
-        })
+        remove(from)
     }
 
-    fn copy(&self, from: &Path) -> Result<(), Fault> {
+    fn copy(&self, from: &Path, force: bool) -> Result<(), Fault> {
         let source = SourceFile::open(from)?;
         let part = Part::private(&self.path)?;
         source.copy_to(part.file()?, &self.path, &mut |_| Ok(()))?;
@@ -77,10 +90,17 @@ impl Home {
         let _ = self.was.modified().and_then(|modified| file.set_modified(modified));
         file.set_permissions(self.permissions()).map_err(|error| part.failed(&error))?;
         part.sync()?;
-        part.publish(false)
+        part.publish(force)
     }
 
     fn permissions(&self) -> Permissions {
         Permissions::from_mode(self.was.mode() & 0o7777)
     }
+}
+
+fn remove(path: &Path) -> Result<(), FileFault> {
+    fs::remove_file(path).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(FileFault::new("remove", path, &error)),
+    })
 }

@@ -72,13 +72,18 @@ fn a_moved_file_goes_back_unless_it_was_saved() {
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     let source = SourceFile::open(&path).unwrap();
     let spooled = world.spool.take(&source).unwrap().unwrap();
-    assert!(!path.exists());
+    assert_eq!(spooled.path().metadata().unwrap().ino(), path.metadata().unwrap().ino(), "it never leaves its place");
     drop(spooled);
     assert_eq!(fs::read(&path).unwrap(), b"precious");
     assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
 
+    // A name that goes away meanwhile comes back, too.
+    let spooled = world.spool.take(&source).unwrap().unwrap();
+    fs::remove_file(&path).unwrap();
+    drop(spooled);
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+
     world.spool.take(&source).unwrap().unwrap().keep();
-    assert!(!path.exists());
     assert_eq!(world.spooled(), 0);
 }
 
@@ -88,6 +93,7 @@ fn a_moved_file_is_never_moved_back_over_another() {
     let path = world.file(b"precious");
     let spooled = world.spool.take(&SourceFile::open(&path).unwrap()).unwrap().unwrap();
     let place = spooled.path().to_owned();
+    fs::remove_file(&path).unwrap();
     fs::write(&path, b"newer").unwrap();
     let fault = spooled.give_back(Outcome::None).unwrap_err();
     assert!(fault.hint.unwrap().contains(place.to_str().unwrap()));
@@ -141,6 +147,7 @@ fn what_cannot_be_copied_back_stays_in_the_spool() {
     let mut spooled = world.spool.take(&SourceFile::open(&path).unwrap()).unwrap().unwrap();
     let place = spooled.path().to_owned();
     spooled.hand_over();
+    fs::remove_file(&path).unwrap();
     fs::write(&path, b"newer").unwrap();
     let fault = spooled.give_back(Outcome::Unknown).unwrap_err();
     assert!(fault.with_hint().contains(place.to_str().unwrap()), "{fault}");

@@ -47,11 +47,11 @@ impl Core {
                 Error::new(Code::Conflict, message).hint(take_over)
             }
             Rejection::StaleEpoch { current } => {
-                Error::new(Code::Conflict, format!("the epoch of {name} is {current} by now"))
+                Error::new(Code::Conflict, format!("the epoch of {name} is {current}"))
                     .hint(format!("see `cairn show {name}`; after a change of owner, load the newest version first"))
             }
             Rejection::HeadMoved { head } => {
-                Error::new(Code::Conflict, format!("the newest version of {name} is {head} by now"))
+                Error::new(Code::Conflict, format!("the newest version of {name} is {head}"))
                     .hint(format!("see `cairn history {name}`"))
             }
             Rejection::StorageOnly => {

@@ -16,6 +16,9 @@ pub(crate) struct Report {
     pub(crate) exit: u8,
 }
 
+/// What to say when nobody waited for the answer.
+const INTERRUPTED: &str = "the node may go on with it: see `cairn show NAME`";
+
 impl Report {
     /// A request that makes no sense.
     pub(crate) fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -29,7 +32,11 @@ impl Report {
 
     /// A signal came; nobody waited for what the node made of the request.
     pub(crate) fn interrupted(exit: u8) -> Self {
-        Self { exit, code: "interrupted".into(), ..api::Error::new(Code::Internal, "interrupted").unknown().into() }
+        Self {
+            exit,
+            code: "interrupted".into(),
+            ..api::Error::new(Code::Internal, "interrupted").hint(INTERRUPTED).unknown().into()
+        }
     }
 
     /// Words that do not parse.
