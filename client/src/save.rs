@@ -5,8 +5,11 @@
 //! spool is put again. Whatever was put into a spool is taken out of it in the end, however it ends.
 
 mod job;
+mod supply;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +60,6 @@ pub struct Step {
 pub type Observer = Arc<dyn Fn(Step) + Send + Sync>;
 
 /// What to save.
-#[derive(Debug)]
 pub enum Source {
     /// A regular file.
     File {
@@ -68,6 +70,25 @@ pub enum Source {
     },
     /// A file that the application wrote into the spool, with [`Spool::writer`](crate::spool::Spool::writer).
     Spooled(Spooled),
+    /// All that can be read, to its end: it goes into the spool first.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl Source {
+    /// A stream.
+    pub fn stream(stream: impl Read + Send + 'static) -> Self {
+        Self::Stream(Box::new(stream))
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, take } => f.debug_struct("File").field("path", path).field("take", take).finish(),
+            Self::Spooled(spooled) => f.debug_tuple("Spooled").field(spooled).finish(),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
 }
 
 /// A save, with the command line's defaults.

@@ -115,7 +115,7 @@ pub(crate) enum ClusterCommand {
 pub(crate) struct SaveArgs {
     /// The name to save under.
     pub(crate) name: Name,
-    /// The file to save.
+    /// The file to save; - is the standard input, to its end.
     pub(crate) file: PathBuf,
     /// Durable copies on so many other nodes.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(REPLICAS_MAX)))]
