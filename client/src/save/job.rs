@@ -52,13 +52,14 @@ impl Job {
             }
             Source::Spooled(spooled) => given = Some(spooled),
             Source::Stream(stream) => supply = Some(Supply::Stream(stream)),
+            Source::Tree(path) => supply = Some(Supply::Tree(path)),
         }
         let request = SaveRequest {
             request: options.request,
             wait: Duration::ZERO,
             name: options.name,
             file: String::new(),
-            kind: Kind::File,
+            kind: supply.as_ref().map_or(Kind::File, Supply::kind),
             replicas: options.replicas,
             ack: options.ack,
             keep: options.keep,
@@ -150,7 +151,7 @@ impl Job {
         Ok(true)
     }
 
-    /// Puts what can be read only once into a spool. Into any other one it is copied from there.
+    /// Puts what is read only once into a spool. Into any other one it is copied from there.
     async fn fill(&mut self, spool: Spool, supply: Supply) -> Result<(), Fault> {
         // The owner stays here, and the file goes with it, even while a read waits for bytes that never come.
         let (file, spooled) = blocking(move || spool.writer()).await??.into_parts();

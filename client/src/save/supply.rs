@@ -1,25 +1,37 @@
-//! Bytes that are a file only in the spool: they can be read once.
+//! Bytes that are a file only in the spool: they are read once.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use cairn_store::segment::SIZE_MAX;
+use cairn_store::segment::{Kind, SIZE_MAX};
 
 use crate::fault::{Fault, FileFault};
 use crate::source::{BUFFER_BYTES, Report};
+use crate::tree;
 
 /// What is written into the spool by this client.
 pub(super) enum Supply {
     /// All that comes, to its end.
     Stream(Box<dyn Read + Send>),
+    /// A folder, as a tar stream.
+    Tree(PathBuf),
 }
 
 impl Supply {
+    /// What the bytes are.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Stream(_) => Kind::File,
+            Self::Tree(_) => Kind::Tree,
+        }
+    }
+
     /// Writes all of it to `file`, a new one at `path`.
     pub(super) fn write_to(self, file: &File, path: &Path, report: &mut Report<'_>) -> Result<(), Fault> {
         match self {
             Self::Stream(stream) => drain(stream, file, path, report),
+            Self::Tree(root) => tree::pack(&root, file, path, report),
         }
     }
 }

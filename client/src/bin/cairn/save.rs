@@ -44,5 +44,12 @@ fn source_of(file: &Path, take: bool) -> Result<Source, Report> {
         }
         return Ok(Source::stream(std::io::stdin()));
     }
-    Ok(Source::File { path: file.to_owned(), take })
+    if !file.is_dir() {
+        return Ok(Source::File { path: file.to_owned(), take });
+    }
+    if take {
+        let message = format!("{} is a directory: only a file can be moved", file.display());
+        return Err(Report::invalid(message, "leave --move out, and remove it afterwards"));
+    }
+    Ok(Source::Tree(file.to_owned()))
 }
