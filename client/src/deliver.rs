@@ -1,6 +1,9 @@
 //! The last step of a load: from a node's local storage, or over its data plane, to where the caller wants it.
 //!
-//! A file is written beside its final place, verified, fsynced, and renamed: it appears whole or not at all.
+//! A file, or a tree's folder, is written beside its final place, verified, synced, and renamed: it appears whole or not
+//! at all.
+
+mod blocks;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cairn_store::digest::{BLOCK_BYTES, Digest};
 use cairn_store::id::Incarnation;
 use cairn_store::name::Name;
-use cairn_store::segment::Version;
+use cairn_store::segment::{Kind, Version};
 use rustix::fs::ioctl_ficlone;
 use tokio::sync::mpsc;
 
@@ -24,6 +27,7 @@ use crate::part::{Part, folder_of, taken};
 use crate::retry::{Failure, Retry};
 use crate::save::{Observer, Phase, Step, StopOnDrop, blocking};
 use crate::spool::Spool;
+use blocks::{Blocks, write};
 
 /// The most blocks that wait between the network and the disk.
 const BLOCKS_WAITING_MAX: usize = 4;
@@ -33,13 +37,14 @@ const LEVELS_MAX: usize = 4;
 /// Where the bytes of a load go.
 #[derive(Clone)]
 pub enum Output {
-    /// A file, which appears whole or not at all.
+    /// A file, or the folder of a tree: it appears whole or not at all.
     File {
         /// Where.
         path: PathBuf,
-        /// Whether to replace what is there: a file, or a link (the link itself, not what it names).
+        /// Whether to replace what is there: a file, or a link (the link itself, not what it names); by a tree, a folder
+        /// too.
         force: bool,
-        /// Whether to make a hard link to the node's read-only copy, instead of a copy.
+        /// Whether to make a hard link to the node's read-only copy, instead of a copy. Not of a tree.
         link: bool,
     },
     /// A stream. It gets verified bytes only, but may get some before an error.
@@ -73,13 +78,41 @@ impl Output {
         }
         match fs::symlink_metadata(path) {
             Ok(_) if !force => Err(taken(path)),
-            Ok(there) if !there.is_file() && !there.is_symlink() => {
+            Ok(there) if !there.is_file() && !there.is_symlink() && !there.is_dir() => {
                 let message = format!("{} is not a regular file and is not replaced", path.display());
                 Err(Fault::invalid(message, "choose another path"))
             }
             _ => Ok(()),
         }
     }
+
+    /// Whether it depends on the kind of the segment if it can be written.
+    pub(crate) fn depends(&self, ranged: bool) -> bool {
+        matches!(self, Self::File { path, link, .. } if *link || ranged || is_folder(path))
+    }
+
+    /// Whether this kind can be written to it.
+    pub(crate) fn check_kind(&self, kind: Kind, ranged: bool) -> Result<(), Fault> {
+        let Self::File { path, link, .. } = self else { return Ok(()) };
+        match kind {
+            Kind::Tree if *link => {
+                Err(Fault::invalid("a tree cannot be a link", "leave --link out to get its folder"))
+            }
+            Kind::Tree if ranged => {
+                let hint = "leave --range out to get its folder, or give --out - to get bytes of its tar stream";
+                Err(Fault::invalid("a folder is not a range of bytes", hint))
+            }
+            Kind::File if is_folder(path) => {
+                let message = format!("{} is a folder and is not replaced by a file", path.display());
+                Err(Fault::invalid(message, "choose another path"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|there| there.is_dir())
 }
 
 /// Why nothing was delivered.
@@ -114,6 +147,7 @@ impl<E: Into<Fault>> From<E> for Undelivered {
 pub(crate) struct Delivery {
     name: Name,
     version: Version,
+    kind: Kind,
     wanted: Wanted,
     range: Range,
     ranged: bool,
@@ -132,6 +166,7 @@ impl Delivery {
         range: Option<Range>,
         observer: Option<Observer>,
     ) -> Result<Self, Fault> {
+        output.check_kind(loaded.kind, range.is_some())?;
         let whole = Range::all(loaded.size);
         if let Some(range) = range.filter(|range| range.end() > loaded.size) {
             let (first, end) = (range.offset, range.end());
@@ -141,6 +176,7 @@ impl Delivery {
         Ok(Self {
             name: loaded.name.clone(),
             version: loaded.version,
+            kind: loaded.kind,
             wanted: Wanted { copy: loaded.copy, size: loaded.size, digest: loaded.digest },
             range: range.unwrap_or(whole),
             ranged: range.is_some(),
@@ -177,6 +213,9 @@ impl Delivery {
                 let message = format!("{} is not within reach here: it cannot be linked to", self.path.display());
                 return Err(Fault::invalid(message, "leave --link out to get a copy").into());
             }
+            (Output::File { .. }, Some(source)) if self.kind == Kind::Tree => {
+                self.unpack(&source, stop)?;
+            }
             (Output::File { path, force, .. }, Some(source)) => {
                 let part = Part::create(path)?;
                 self.copy_to_file(source, &part, stop)?;
@@ -204,6 +243,19 @@ impl Delivery {
             return self.copy(&file, &mut io::sink(), part.path(), stop, self.observer.as_ref());
         }
         self.copy(&source, &mut part.file()?, part.path(), stop, self.observer.as_ref())
+    }
+
+    /// Unpacks a tree while it is verified: it appears only if it is what it should be.
+    fn unpack(&self, source: &File, stop: &AtomicBool) -> Result<(), Undelivered> {
+        let (blocks, waiting) = mpsc::channel::<Vec<u8>>(BLOCKS_WAITING_MAX);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| write(self.output.clone(), self.kind, waiting));
+            self.copy(source, &mut Blocks(&blocks), Path::new("-"), stop, self.observer.as_ref())?;
+            // Only now is it known to be whole. If nobody takes the end, the writer says why.
+            let _ = blocks.blocking_send(Vec::new());
+            drop(blocks);
+            Ok(writer.join().unwrap_or_else(|_| Err(FileFault::other("the tree's writer failed").into()))?)
+        })
     }
 
     /// Reads all from the start, writes what is in the range, and compares the digest of all.
@@ -243,9 +295,9 @@ impl Delivery {
 
     /// Over the data plane, going on from the same block after a broken connection.
     async fn deliver_remote(&self, client: &Client) -> Result<(), Undelivered> {
-        let output = self.output.clone();
+        let (output, kind) = (self.output.clone(), self.kind);
         let (blocks, waiting) = mpsc::channel::<Vec<u8>>(BLOCKS_WAITING_MAX);
-        let writer = blocking(move || write(output, waiting));
+        let writer = blocking(move || write(output, kind, waiting));
         let reader = async {
             let mut next = self.range.first_block();
             let mut retry = Retry::new(client.timeout(), false);
@@ -305,34 +357,6 @@ impl Delivery {
             observer(Step { phase: Phase::Delivering, done, total: self.wanted.size });
         }
     }
-}
-
-/// Writes the blocks that come, and publishes the file after the empty one that ends them.
-fn write(output: Output, mut blocks: mpsc::Receiver<Vec<u8>>) -> Result<(), Fault> {
-    let mut drain = |sink: &mut dyn Write, path: &Path| -> Result<bool, FileFault> {
-        while let Some(block) = blocks.blocking_recv() {
-            if block.is_empty() {
-                return Ok(true);
-            }
-            sink.write_all(&block).map_err(|error| FileFault::new("write to", path, &error))?;
-        }
-        Ok(false)
-    };
-    match output {
-        Output::File { path, force, .. } => {
-            let part = Part::create(&path)?;
-            if drain(&mut part.file()?, part.path())? {
-                part.sync()?;
-                part.publish(force)?;
-            }
-        }
-        Output::Stream(stream) => {
-            let (path, mut stream) = (Path::new("the output"), stream.lock().unwrap_or_else(PoisonError::into_inner));
-            drain(&mut *stream, path)?;
-            stream.flush().map_err(|error| FileFault::new("write to", path, &error))?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether `path` lies in the folder of that very node: its spool, somewhere above or beside it, holds the mark.

@@ -9,7 +9,8 @@
 //! - [`spool`], [`source`]: a node's local storage, seen from an application on the same machine, and the files that
 //!   are put into it;
 //! - [`save`], [`load`], [`fetch`], [`deliver`]: the main job;
-//! - `part`: a file that appears whole or not at all;
+//! - `part`: a file or a folder that appears whole or not at all;
+//! - `tree`: a folder as a tar stream, and back;
 //! - [`fault`]: why it failed: a node said no, or a file of this machine did.
 //!
 //! An application writes into the spool of its own node, then asks that node to save the file: the call names it,
@@ -29,6 +30,7 @@ pub mod retry;
 pub mod save;
 pub mod source;
 pub mod spool;
+mod tree;
 pub mod wire;
 
 /// The README's program compiles.

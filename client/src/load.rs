@@ -69,7 +69,11 @@ impl Client {
         let LoadOptions { name, version, on, claim, stale, output, range, request, observer } = options;
         if let Some(output) = output.clone() {
             // Before any node is asked: nothing is claimed for an output that cannot be written.
-            blocking(move || output.check(range.is_some())).await??;
+            let (checked, wanted) = (output.clone(), range.is_some());
+            let depends = blocking(move || checked.check(wanted).map(|()| checked.depends(wanted))).await??;
+            if depends && !stale {
+                output.check_kind(self.show(&name).await?.summary.kind, wanted)?;
+            }
         }
         let wait = self.wait_in_all();
         let first = LoadRequest { request, wait, name, version, on, claim, stale };

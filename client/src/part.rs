@@ -1,4 +1,6 @@
-//! A file that appears whole or not at all: written beside its final place, and renamed.
+//! A file that appears whole or not at all: written beside its final place, and renamed. `folder`: the same of a folder.
+
+mod folder;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -9,6 +11,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
 
 use crate::fault::{Fault, FileFault};
+
+pub(crate) use folder::PartFolder;
 
 /// A file beside its final place. Dropped before it is published, it is removed.
 pub(crate) struct Part {
@@ -30,7 +34,7 @@ impl Part {
 
     /// One more name of `source`.
     pub(crate) fn link(source: &Path, target: &Path) -> Result<Self, FileFault> {
-        let path = Self::beside(target);
+        let path = beside(target);
         fs::hard_link(source, &path).map_err(|error| {
             let hint = "a link needs the same file system and access to the node's files; leave --link out to copy";
             FileFault::new("link to", source, &error).hint(hint)
@@ -39,14 +43,10 @@ impl Part {
     }
 
     fn open(target: &Path, mode: u32) -> Result<Self, FileFault> {
-        let path = Self::beside(target);
+        let path = beside(target);
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
         let file = file.map_err(|error| FileFault::new("write to", target, &error))?;
         Ok(Self { file: Some(file), path, target: target.into() })
-    }
-
-    fn beside(target: &Path) -> PathBuf {
-        folder_of(target).join(format!(".cairn-{}.part", Uuid::now_v7().simple()))
     }
 
     /// Where it is as yet.
@@ -81,14 +81,7 @@ impl Part {
             let _ = fs::remove_file(&self.path);
         }
         self.path = PathBuf::new();
-        let folder = folder_of(&self.target);
-        match File::open(folder).and_then(|folder| folder.sync_all()) {
-            // Some file systems cannot sync a folder; the file itself is durable.
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
-                Err(FileFault::new("sync", folder, &error).into())
-            }
-            _ => Ok(()),
-        }
+        sync_folder_of(&self.target)
     }
 }
 
@@ -99,6 +92,23 @@ impl Drop for Part {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Makes the name durable.
+fn sync_folder_of(target: &Path) -> Result<(), Fault> {
+    let folder = folder_of(target);
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Some file systems cannot sync a folder; what is in it is durable.
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+            Err(FileFault::new("sync", folder, &error).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A name of its own in the folder of `target`.
+fn beside(target: &Path) -> PathBuf {
+    folder_of(target).join(format!(".cairn-{}.part", Uuid::now_v7().simple()))
 }
 
 /// Something is in the way.

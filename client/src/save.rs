@@ -1,12 +1,16 @@
-//! Saving: a file goes into the spool of the node on this machine, and the node is asked until it is done.
+//! Saving: a file, a stream or a tree goes into the spool of the node on this machine, and the node is asked until it
+//! is done.
 //!
 //! An attempt is: connect, hello, the file in *that* node's spool, then [`save`](crate::api::Cairn::save) again and
-//! again. A lost connection begins a new attempt with the same request id; only a file that lies in another node's
+//! again. A lost connection begins a new attempt with the same request id; only what lies in another node's
 //! spool is put again. Whatever was put into a spool is taken out of it in the end, however it ends.
 
 mod job;
+mod supply;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +61,6 @@ pub struct Step {
 pub type Observer = Arc<dyn Fn(Step) + Send + Sync>;
 
 /// What to save.
-#[derive(Debug)]
 pub enum Source {
     /// A regular file.
     File {
@@ -68,6 +71,28 @@ pub enum Source {
     },
     /// A file that the application wrote into the spool, with [`Spool::writer`](crate::spool::Spool::writer).
     Spooled(Spooled),
+    /// All that can be read, to its end: it goes into the spool first.
+    Stream(Box<dyn Read + Send>),
+    /// A folder with all that is in it: as a tar stream, which goes into the spool first.
+    Tree(PathBuf),
+}
+
+impl Source {
+    /// A stream.
+    pub fn stream(stream: impl Read + Send + 'static) -> Self {
+        Self::Stream(Box::new(stream))
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, take } => f.debug_struct("File").field("path", path).field("take", take).finish(),
+            Self::Spooled(spooled) => f.debug_tuple("Spooled").field(spooled).finish(),
+            Self::Stream(_) => f.write_str("Stream"),
+            Self::Tree(path) => f.debug_tuple("Tree").field(path).finish(),
+        }
+    }
 }
 
 /// A save, with the command line's defaults.

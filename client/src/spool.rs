@@ -162,6 +162,11 @@ impl SpoolFile {
     pub fn commit(self) -> Spooled {
         self.spooled
     }
+
+    /// What is written to, and the owner, without whom it goes away.
+    pub(crate) fn into_parts(self) -> (File, Spooled) {
+        (self.file, self.spooled)
+    }
 }
 
 impl Write for SpoolFile {

@@ -62,8 +62,6 @@ fn what_is_not_there_or_not_a_file_is_refused() {
     let cases = [
         ("missing", 1, "io", "No such file"),
         ("dangling", 1, "io", "No such file"),
-        (".", 2, "invalid", "is a directory"),
-        ("to-folder", 2, "invalid", "is a directory"),
         ("fifo", 2, "invalid", "is a pipe"),
         ("socket", 2, "invalid", "is a socket"),
         ("/dev/zero", 2, "invalid", "is a device"),
@@ -76,6 +74,13 @@ fn what_is_not_there_or_not_a_file_is_refused() {
             let error = refused(&cluster, &name, save(&cluster, &name, &at(file), more), exit, code, why);
             assert!(error["message"].as_str().unwrap().contains(file.trim_start_matches('.')), "{error}");
             assert!(error["hint"].is_string(), "{error}");
+        }
+    }
+    // A folder is saved as a tree, but not what is odd in it; and it is not moved.
+    for (index, file) in [".", "to-folder"].into_iter().enumerate() {
+        for (how, more, why) in [("tree", &[][..], "fifo is a pipe"), ("moved", &["--move"][..], "is a directory")] {
+            let name = format!("folder-{how}-{index}");
+            refused(&cluster, &name, save(&cluster, &name, &at(file), more), 2, "invalid", why);
         }
     }
     for name in ["fifo", "socket", "dangling", "to-folder"] {

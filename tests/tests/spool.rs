@@ -272,7 +272,7 @@ fn an_application_that_dies_leaves_the_service_as_it_was() {
     let cluster = CLUSTER.get();
     let file = files::random(&cluster.scratch(), "dies", 64 << 20, 8);
     let mut command = cluster.command("n3", ["save".as_ref(), "dies".as_ref(), file.as_os_str()]);
-    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the application has begun", || (!cluster.spooled("n3").is_empty()).then_some(()));
     child.kill().unwrap();
     child.wait().unwrap();

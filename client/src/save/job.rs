@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use cairn_store::segment::Kind;
 
+use super::supply::Supply;
 use super::{Observer, Phase, SaveOptions, Source, Step, Stop, StopOnDrop, blocking, follow};
 use crate::api::{Code, Error, Hello, SaveRequest, Saved};
 use crate::dial::{Client, Session};
@@ -20,6 +21,8 @@ use crate::spool::{Spool, Spooled};
 /// The bytes of a save, wherever they are just now.
 pub(super) struct Job {
     request: SaveRequest,
+    /// Until it is in a spool.
+    supply: Option<Supply>,
     file: Option<Arc<SourceFile>>,
     /// The file is not there, and an earlier save with the same request id may have taken it.
     missing: Option<Fault>,
@@ -36,7 +39,7 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) async fn open(options: SaveOptions) -> Result<Self, Fault> {
-        let (mut file, mut missing, mut take, mut given) = (None, None, false, None);
+        let (mut supply, mut file, mut missing, mut take, mut given) = (None, None, None, false, None);
         match options.source {
             Source::File { path, take: wanted } => {
                 take = wanted;
@@ -48,13 +51,15 @@ impl Job {
                 }
             }
             Source::Spooled(spooled) => given = Some(spooled),
+            Source::Stream(stream) => supply = Some(Supply::Stream(stream)),
+            Source::Tree(path) => supply = Some(Supply::Tree(path)),
         }
         let request = SaveRequest {
             request: options.request,
             wait: Duration::ZERO,
             name: options.name,
             file: String::new(),
-            kind: Kind::File,
+            kind: supply.as_ref().map_or(Kind::File, Supply::kind),
             replicas: options.replicas,
             ack: options.ack,
             keep: options.keep,
@@ -64,6 +69,7 @@ impl Job {
         };
         Ok(Self {
             request,
+            supply,
             file,
             missing,
             repeats: options.repeats,
@@ -113,6 +119,10 @@ impl Job {
             // Without a file a node can only answer what it knows.
             return Ok(false);
         }
+        if let Some(supply) = self.supply.take() {
+            self.fill(spool, supply).await?;
+            return Ok(true);
+        }
         let mut known = self.spooled.iter().chain(&self.given);
         if let Some(here) = known.find(|spooled| spooled.incarnation() == spool.incarnation()) {
             self.request.file = here.name().to_owned();
@@ -126,24 +136,47 @@ impl Job {
             }
         };
         // What was moved into another spool stays there, and is copied from there.
-        let (take, observer) = (self.take && self.spooled.is_empty(), self.observer.clone());
+        let take = self.take && self.spooled.is_empty();
         let stopped = StopOnDrop::default();
-        let stop = Arc::clone(&stopped.0);
+        let mut report = self.spooling(&stopped, file.size());
         let spooled = blocking(move || {
             if take && let Some(taken) = spool.take(&file)? {
                 return Ok(taken);
             }
-            spool.copy(&file, &mut |done| {
-                if let Some(observer) = &observer {
-                    observer(Step { phase: Phase::Spooling, done, total: file.size() });
-                }
-                if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
-            })
+            spool.copy(&file, &mut report)
         })
         .await??;
         self.request.file = spooled.name().into();
         self.spooled.push(spooled);
         Ok(true)
+    }
+
+    /// Puts what is read only once into a spool. Into any other one it is copied from there.
+    async fn fill(&mut self, spool: Spool, supply: Supply) -> Result<(), Fault> {
+        // The owner stays here, and the file goes with it, even while a read waits for bytes that never come.
+        let (file, spooled) = blocking(move || spool.writer()).await??.into_parts();
+        let path = spooled.path().to_owned();
+        let stopped = StopOnDrop::default();
+        let mut report = self.spooling(&stopped, 0);
+        let filled = blocking(move || {
+            supply.write_to(&file, &path, &mut report)?;
+            SourceFile::open(&path)
+        });
+        self.file = Some(Arc::new(filled.await??));
+        self.request.file = spooled.name().into();
+        self.spooled.push(spooled);
+        Ok(())
+    }
+
+    /// What work on the spool reports to: the observer, and it ends when nobody waits for it.
+    fn spooling(&self, stopped: &StopOnDrop, total: u64) -> impl FnMut(u64) -> io::Result<()> + Send + 'static {
+        let (observer, stop) = (self.observer.clone(), Arc::clone(&stopped.0));
+        move |done| {
+            if let Some(observer) = &observer {
+                observer(Step { phase: Phase::Spooling, done, total });
+            }
+            if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        }
     }
 
     fn observe(&self, step: Step) {

@@ -70,9 +70,9 @@ impl Globals {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Store a file under a name, on other nodes too.
+    /// Store a file or a folder under a name, on other nodes too.
     Save(Box<SaveArgs>),
-    /// Bring a version to this node, and to a file.
+    /// Bring a version to this node, and to a file or a folder.
     Load(Box<LoadArgs>),
     /// List segments.
     Ls(LsArgs),
@@ -135,7 +135,8 @@ pub(crate) enum ClusterCommand {
 pub(crate) struct SaveArgs {
     /// The name to save under.
     pub(crate) name: Name,
-    /// The file to save.
+    /// The file to save; or a folder, with all that is in it; or -, the standard input to its end.
+    #[arg(value_name = "FILE|DIR|-")]
     pub(crate) file: PathBuf,
     /// Durable copies on so many other nodes.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(REPLICAS_MAX)))]
@@ -158,7 +159,7 @@ pub(crate) struct SaveArgs {
     /// A label to set; may be repeated.
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Take the file instead of copying it.
+    /// Take the file instead of copying it; not a folder.
     #[arg(long = "move")]
     pub(crate) take: bool,
 }
@@ -198,7 +199,7 @@ pub(crate) struct LoadArgs {
     /// Load it on another node; the path that is printed is on that node.
     #[arg(long, value_name = "NODE")]
     pub(crate) on: Option<NodeName>,
-    /// Write it to this path too; - is the standard output.
+    /// Write it to this path too, a tree as a folder; - is the standard output, for a tree as a tar stream.
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     /// Become the owner too.
@@ -207,13 +208,13 @@ pub(crate) struct LoadArgs {
     /// Without a quorum, by what the node knows: it may be old, and gives no ownership.
     #[arg(long, conflicts_with = "claim")]
     pub(crate) stale: bool,
-    /// Write only these bytes.
+    /// Write only these bytes; not of a tree's folder.
     #[arg(long, value_name = "OFFSET:LEN", value_parser = range, requires = "out")]
     pub(crate) range: Option<Range>,
     /// Replace what is at PATH.
     #[arg(long, requires = "out")]
     pub(crate) force: bool,
-    /// Make PATH a read-only hard link to the node's copy.
+    /// Make PATH a read-only hard link to the node's copy; not of a tree.
     #[arg(long, requires = "out", conflicts_with = "range")]
     pub(crate) link: bool,
 }

@@ -27,7 +27,7 @@ impl Progress {
         }
         let (bar, start) = (Arc::clone(&self.bar), Instant::now());
         Some(Arc::new(move |step: Step| {
-            if start.elapsed() < QUIET || step.total == 0 {
+            if start.elapsed() < QUIET || (step.total, step.done) == (0, 0) {
                 return;
             }
             let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,12 +37,14 @@ impl Progress {
                     if let Some((_, old)) = other {
                         old.finish_and_clear();
                     }
-                    new_bar(step.phase)
+                    new_bar(step.phase, step.total > 0)
                 }
             };
-            current.set_length(step.total);
+            if step.total > 0 {
+                current.set_length(step.total);
+            }
             // A target that was replaced gets its bytes again.
-            current.set_position(step.done.min(step.total));
+            current.set_position(if step.total > 0 { step.done.min(step.total) } else { step.done });
             *bar = Some((step.phase, current));
         }))
     }
@@ -56,14 +58,17 @@ impl Drop for Progress {
     }
 }
 
-fn new_bar(phase: Phase) -> ProgressBar {
+fn new_bar(phase: Phase, sized: bool) -> ProgressBar {
     let what = match phase {
         Phase::Spooling => "reading",
         Phase::Sending => "sending",
         Phase::Delivering => "writing",
     };
     // No colours: nothing here needs NO_COLOR.
-    let template = "{msg} [{bar:24}] {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
+    let template = match sized {
+        true => "{msg} [{bar:24}] {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left",
+        false => "{msg} {bytes}, {binary_bytes_per_sec}",
+    };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::no_length().with_style(style).with_message(what)
 }

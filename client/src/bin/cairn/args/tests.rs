@@ -83,7 +83,7 @@ fn the_format_is_found_in_words_that_do_not_parse() {
 #[test]
 fn the_usage_is_that_of_the_command_that_was_meant() {
     for (line, usage) in [
-        ("cairn save --epoch 1 a", "Usage: cairn save [OPTIONS] <NAME> <FILE>"),
+        ("cairn save --epoch 1 a", "Usage: cairn save [OPTIONS] <NAME> <FILE|DIR|->"),
         ("cairn --endpoint a:1 node ls --state x", "Usage: cairn node ls [OPTIONS]"),
         ("cairn frobnicate", "Usage: cairn [OPTIONS] <COMMAND>"),
     ] {
