@@ -100,6 +100,7 @@ mod tests {
             wanted: 1,
             copies: copies.iter().map(copy).collect(),
             ended: Vec::new(),
+            pinned: false,
         };
         let versions = match copies.is_empty() {
             true => BTreeMap::new(),
