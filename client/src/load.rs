@@ -71,7 +71,8 @@ impl Client {
             // Before any node is asked: nothing is claimed for an output that cannot be written.
             let (checked, wanted) = (output.clone(), range.is_some());
             let depends = blocking(move || checked.check(wanted).map(|()| checked.depends(wanted))).await??;
-            if depends && !stale {
+            // Without a claim it is early enough when the load tells the kind.
+            if depends && claim {
                 output.check_kind(self.show(&name).await?.summary.kind, wanted)?;
             }
         }
