@@ -1,8 +1,9 @@
 //! A node's local storage, seen from an application on the same machine.
 //!
 //! A spool is recognised by the mark in it: the same incarnation that the node itself tells. What is put into it has
-//! a name that is used once, and goes away when its owner here is dropped; a file that was moved in goes back, or a
-//! copy of it if a node may have kept the file itself.
+//! a name that is used once, and goes away when its owner here is dropped. A file that is to be moved gets a second name
+//! here and keeps its own until it is saved; if it is not, a copy takes its place where a node may have kept the file
+//! itself.
 
 mod home;
 

@@ -71,3 +71,10 @@ pub fn cairn(endpoint: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) 
     command.args(["-o", "json", "--endpoint", endpoint]).args(args);
     command
 }
+
+/// The most memory that a process ever had, in KiB.
+pub fn peak_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells the peak");
+    line.trim().strip_suffix(" kB").and_then(|peak| peak.parse().ok()).expect("a number of KiB")
+}

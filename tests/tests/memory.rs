@@ -2,20 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
 
-use std::fs;
-
+use cairn_tests::run::peak_kib;
 use cairn_tests::{Cluster, Run, files};
 
 /// Much more than a node may use. Chosen so that the whole test fits into CI.
 const SIZE: u64 = 512 << 20;
 const PEAK_KIB_MAX: u64 = 128 << 10;
-
-/// The most memory that a process ever had, in KiB.
-fn peak_kib(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
-}
 
 #[test]
 fn every_node_stays_small_while_a_large_segment_is_saved_and_loaded() {
@@ -31,7 +23,7 @@ fn every_node_stays_small_while_a_large_segment_is_saved_and_loaded() {
     assert_eq!((&loaded["digest"], &loaded["size"]), (&digest.into(), &SIZE.into()));
     assert_eq!(loaded["sources"][0]["bytes"], SIZE, "{loaded}");
     for node in pids {
-        let peak = peak_kib(node.pid);
+        let peak = peak_kib(node.pid.unsigned_abs());
         assert!(peak < PEAK_KIB_MAX, "{} used {} MiB", node.name, peak >> 10);
         assert!(peak > 1 << 10, "{} runs", node.name);
     }

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use cairn_tests::run::peak_kib;
 use cairn_tests::wait::until;
 use cairn_tests::{Cluster, Run, Shared, files};
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,13 +31,6 @@ fn piped(cluster: &Cluster, name: &str, file: &Path, more: &[&str]) -> Run {
 fn begun(cluster: &Cluster, name: &str) -> Child {
     let mut command = cluster.command("n1", ["save", name, "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// The most memory that a process ever had, in KiB.
-fn peak_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
 #[test]

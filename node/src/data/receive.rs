@@ -39,7 +39,10 @@ pub async fn receive(
     let received = take_bytes(core, stream, &push, &draft).await;
     match received {
         Ok((mut stream, arrived)) => {
-            let done = finish(core, &push, draft, arrived).await;
+            let done = publish(core, &push, draft, arrived).await;
+            if done.is_err() {
+                core.discard(push.copy).await;
+            }
             wire::send(&mut stream, &PushDone(done)).await?;
             Ok(stream)
         }
@@ -103,19 +106,7 @@ async fn take_bytes(
     Ok((stream, arrived.ok_or_else(|| refusal(RefusalCode::Corrupt, "the bytes changed on the way"))))
 }
 
-async fn finish(
-    core: &Core,
-    push: &Push,
-    draft: Draft,
-    arrived: Result<Arrived, Refusal>,
-) -> Result<Receipt, Refusal> {
-    let done = publish(core, push, draft, arrived).await;
-    if done.is_err() {
-        core.discard(push.copy).await;
-    }
-    done
-}
-
+/// Bytes first, then what they are, then the word.
 async fn publish(
     core: &Core,
     push: &Push,

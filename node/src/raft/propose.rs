@@ -72,18 +72,14 @@ impl Core {
     }
 
     /// Tells the cluster of a new durable copy. A refusal leaves a stray, which is collected.
-    pub async fn confirm(&self, segment: SegmentId, version: Version, digest: Digest, receipt: Receipt) -> bool {
+    pub async fn confirm(&self, segment: SegmentId, version: Version, digest: Digest, receipt: Receipt) {
         let command = Command::Confirm { segment, version, digest, receipt };
         match self.propose(command, self.env.clock.now() + CONFIRM_PATIENCE).await {
-            Ok(Ok(_)) => true,
+            Ok(Ok(_)) => {}
             Ok(Err(rejection)) => {
                 tracing::info!(copy = %receipt.copy, %rejection, "a copy was not taken as a holder's");
-                false
             }
-            Err(error) => {
-                tracing::warn!(copy = %receipt.copy, %error, "a copy could not be confirmed");
-                false
-            }
+            Err(error) => tracing::warn!(copy = %receipt.copy, %error, "a copy could not be confirmed"),
         }
     }
 

@@ -11,7 +11,7 @@ use cairn_store::meta::{Command, Outcome, Rejection, State};
 use cairn_store::node::Role;
 use cairn_store::segment::{CopyState, Epoch, Segment, Version, VersionRecord};
 
-use super::answer::{no_such_name, unexpected};
+use super::answer::{no_such_name, no_such_node, unexpected};
 use super::save::until;
 use super::{Service, WAIT_MAX};
 use crate::core::Core;
@@ -34,11 +34,7 @@ impl Service {
             true => self.core.now().state,
             false => self.core.read(self.deadline(request.wait)).await?.state,
         };
-        let Some(member) = state.node_named(name) else {
-            return Err(
-                Error::new(Code::NotFound, format!("no node has the name {name}")).hint("see `cairn node ls`")
-            );
-        };
+        let member = state.node_named(name).ok_or_else(|| no_such_node(name))?;
         let name = name.clone();
         let away = |e: AskError| Error::unavailable(format!("node {name} did not answer: {e}"));
         // It answers within POLL, with a result or without.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use cairn_client::api::{
     ClaimRequest, Claimed, Code, Error, PinRequest, ReleaseRequest, RemoveRequest, UnpinRequest,
 };
-use cairn_store::meta::{Command, Outcome, Scope};
+use cairn_store::id::{RequestId, SegmentId};
+use cairn_store::meta::{Command, Outcome, Request, Scope};
+use cairn_store::name::Name;
 use cairn_store::node::Role;
 use cairn_store::segment::Version;
 
@@ -43,13 +45,9 @@ impl Service {
     }
 
     pub(super) async fn release_segment(&self, request: ReleaseRequest) -> Result<(), Error> {
-        let (core, name) = (&self.core, &request.name);
-        let deadline = self.deadline(request.wait);
-        let state = core.read(deadline).await?.state;
-        let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?.id;
-        let step = until(core, request.request.step("release"), deadline);
-        let command = Command::Release { request: step, segment, epoch: request.epoch };
-        core.answer(name, core.propose(command, deadline).await?).map(drop)
+        let ReleaseRequest { request: id, wait, name, epoch } = request;
+        let release = |request, segment| Command::Release { request, segment, epoch };
+        self.change(&name, id.step("release"), wait, release).await
     }
 
     pub(super) async fn remove_segment(&self, request: RemoveRequest) -> Result<(), Error> {
@@ -74,22 +72,28 @@ impl Service {
     }
 
     pub(super) async fn pin_version(&self, request: PinRequest) -> Result<(), Error> {
-        let (core, name) = (&self.core, &request.name);
-        let deadline = self.deadline(request.wait);
-        let state = core.read(deadline).await?.state;
-        let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?.id;
-        let step = until(core, request.request.step("pin"), deadline);
-        let command = Command::Pin { request: step, segment, version: request.version };
-        core.answer(name, core.propose(command, deadline).await?).map(drop)
+        let PinRequest { request: id, wait, name, version } = request;
+        self.change(&name, id.step("pin"), wait, |request, segment| Command::Pin { request, segment, version }).await
     }
 
     pub(super) async fn unpin_versions(&self, request: UnpinRequest) -> Result<(), Error> {
-        let (core, name) = (&self.core, &request.name);
-        let deadline = self.deadline(request.wait);
+        let UnpinRequest { request: id, wait, name, version } = request;
+        let unpin = |request, segment| Command::Unpin { request, segment, version };
+        self.change(&name, id.step("unpin"), wait, unpin).await
+    }
+
+    /// Looks a name up, and has the cluster apply a command about its segment.
+    async fn change(
+        &self,
+        name: &Name,
+        step: RequestId,
+        wait: Duration,
+        command: impl FnOnce(Request, SegmentId) -> Command,
+    ) -> Result<(), Error> {
+        let (core, deadline) = (&self.core, self.deadline(wait));
         let state = core.read(deadline).await?.state;
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?.id;
-        let step = until(core, request.request.step("unpin"), deadline);
-        let command = Command::Unpin { request: step, segment, version: request.version };
+        let command = command(until(core, step, deadline), segment);
         core.answer(name, core.propose(command, deadline).await?).map(drop)
     }
 
