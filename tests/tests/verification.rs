@@ -164,6 +164,14 @@ fn a_deleted_copy_is_missing() {
 }
 
 #[test]
+fn a_deleted_copy_is_found_missing_before_anybody_asks_for_it() {
+    let cluster = CLUSTER.get();
+    let subject = subject(&cluster, "unasked");
+    fs::remove_file(subject.copy(&cluster, "s1")).unwrap();
+    subject.until_state(&cluster, "s1", "missing");
+}
+
+#[test]
 fn when_no_copy_verifies_nothing_is_delivered() {
     let cluster = CLUSTER.get();
     let subject = subject(&cluster, "lost");

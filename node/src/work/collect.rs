@@ -4,13 +4,13 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_store::meta::{Command, Finding};
 use cairn_store::plan::collect::{Found, collectable};
 use cairn_store::segment::{Copy, CopyState};
 
 use crate::catalogue::Held;
 use crate::core::Core;
 use crate::storage::passes_by;
+use crate::work::scrub::verify;
 
 /// How many copies are looked at in one step.
 const PAGE: usize = 256;
@@ -90,20 +90,17 @@ async fn compare(core: &Core) -> std::io::Result<()> {
     let aside = core.env.blocking(move || disk.quarantined()).await??;
     let state = core.now().state;
     for segment in state.segments.values() {
-        for (version, record) in &segment.versions {
+        for record in segment.versions.values() {
             let mine = record.copies.iter().filter(|c| c.node == core.me() && c.state == CopyState::Durable);
-            for Copy { id: copy, .. } in mine {
-                let (catalogue, segment, version) = (core.env.catalogue.clone(), segment.id, *version);
-                let found = core.env.blocking(move || catalogue.find(segment, version)).await??;
-                if found.iter().any(|held| held.copy == *copy) {
-                    continue;
+            for &Copy { id: copy, .. } in mine {
+                // Put aside while the cluster could not be told, or deleted by somebody else's hand.
+                let disk = core.env.disk.clone();
+                let open = core.env.blocking(move || disk.open(copy).map(drop)).await?;
+                if open.is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+                    // Again at the next comparison, if it does not get through.
+                    let verdict = verify(core, copy, Arc::default()).await;
+                    core.lost(copy, verdict).await;
                 }
-                // Put aside, and the cluster was not reached then.
-                let finding = if aside.contains(copy) { Finding::Corrupt } else { Finding::Missing };
-                tracing::error!(%copy, ?finding, "a copy that the cluster counts on is not here");
-                let command = Command::Lose { segment, version, copy: *copy, finding };
-                // Again at the next comparison, if it does not get through.
-                let _ = core.propose(command, core.env.clock.now() + core.limits.idle).await;
             }
         }
     }

@@ -133,6 +133,8 @@ impl Core {
             Verdict::Corrupt => Finding::Corrupt,
             Verdict::Missing => Finding::Missing,
         };
+        // Whoever doubts may know more than this node has applied. Without a leader, the next comparison tells.
+        let _ = self.read(self.env.clock.now() + self.limits.idle).await;
         let state = self.now().state;
         // A corrupt copy that was put aside is missed by whoever asks for it next: that is no second finding.
         let mine = |c: &&Copy| c.id == copy && c.node == self.me() && c.state == CopyState::Durable;
