@@ -11,6 +11,7 @@ mod cluster;
 mod error;
 mod segment;
 mod transfer;
+mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use segment::{
     UnpinRequest, VersionDetail,
 };
 pub use transfer::{LoadRequest, Loaded, Replica, SaveRequest, Saved, Source};
+pub use watch::{Event, WatchRequest, Watched};
 
 /// The longest that a save or load call waits before it answers [`Progress::Running`].
 pub const POLL: Duration = Duration::from_millis(500);
@@ -36,6 +38,9 @@ pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// The most segments in one page of [`Cairn::list`].
 pub const PAGE_MAX: u32 = 1000;
+
+/// The most events in one answer of [`Cairn::watch`], beyond those of its last entry.
+pub const EVENTS_MAX: usize = 1000;
 
 /// The service of a node.
 #[tarpc::service]
@@ -50,6 +55,8 @@ pub trait Cairn {
     async fn list(request: ListRequest) -> Result<Vec<SegmentSummary>, Error>;
     /// Everything about one segment.
     async fn show(name: Name, wait: Duration) -> Result<SegmentDetail, Error>;
+    /// The next changes of segments, or none within a while.
+    async fn watch(request: WatchRequest) -> Result<Watched, Error>;
     /// Takes a segment, or one version, away.
     async fn remove(request: RemoveRequest) -> Result<(), Error>;
     /// Makes the node asked the owner.

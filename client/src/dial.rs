@@ -226,11 +226,24 @@ impl Client {
     where
         F: Future<Output = Result<Result<T, Error>, RpcError>>,
     {
+        self.call_within(self.share(), mutating, ask).await
+    }
+
+    /// The same, where one attempt may take so long.
+    pub(crate) async fn call_within<T, F>(
+        &self,
+        limit: Duration,
+        mutating: bool,
+        ask: impl Fn(CairnClient, Context) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Result<T, Error>, RpcError>>,
+    {
         let mut retry = Retry::new(self.timeout, mutating);
         loop {
             let attempt = async {
                 let session = self.session(retry.left()).await?;
-                let answer = self.ask(&session, self.share().min(retry.left()), &ask).await;
+                let answer = self.ask(&session, limit.min(retry.left()), &ask).await;
                 if self.endpoints.len() > 1 && answer.as_ref().is_err_and(|failure| failure.error.retryable) {
                     // Another node may have the leader that this one misses.
                     self.turn(&session);
@@ -327,7 +340,7 @@ impl Client {
     }
 }
 
-fn shortened(span: Duration) -> Duration {
+pub(crate) fn shortened(span: Duration) -> Duration {
     span - (span / 10).min(Duration::from_millis(500))
 }
 

@@ -9,6 +9,7 @@
 //! - [`spool`], [`source`]: a node's local storage, seen from an application on the same machine, and the files that
 //!   are put into it;
 //! - [`save`], [`load`], [`fetch`], [`deliver`]: the main job;
+//! - [`watch`]: changes, as they are committed;
 //! - `part`: a file or a folder that appears whole or not at all;
 //! - `tree`: a folder as a tar stream, and back;
 //! - [`fault`]: why it failed: a node said no, or a file of this machine did.
@@ -31,6 +32,7 @@ pub mod save;
 pub mod source;
 pub mod spool;
 mod tree;
+pub mod watch;
 pub mod wire;
 
 /// The README's program compiles.

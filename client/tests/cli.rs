@@ -45,6 +45,7 @@ fn help_lists_exactly_what_is_built() {
         "rm",
         "pin",
         "unpin",
+        "watch",
         "claim",
         "release",
         "node",

@@ -3,6 +3,7 @@
 //! - [`save`], [`load`]: the main job;
 //! - [`names`]: claim, release, pin, remove;
 //! - [`show`]: segments, for people and programs;
+//! - [`watch`]: changes of segments, as they are committed;
 //! - [`cluster`]: members and health; [`peers`]: which members this node reaches itself;
 //! - [`answer`]: rejections of the state machine in the words of the public contract.
 
@@ -13,6 +14,7 @@ pub mod names;
 pub mod peers;
 pub mod save;
 pub mod show;
+pub mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use std::time::Duration;
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
     Loaded, NodeInfo, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved,
-    SegmentDetail, SegmentSummary, UnpinRequest,
+    SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::dial;
 use cairn_store::name::Name;
@@ -113,6 +115,10 @@ impl Cairn for Service {
 
     async fn show(self, _: Context, name: Name, wait: Duration) -> Result<SegmentDetail, Error> {
         self.show_segment(name, wait).await
+    }
+
+    async fn watch(self, _: Context, request: WatchRequest) -> Result<Watched, Error> {
+        self.watch_segments(request).await
     }
 
     async fn remove(self, _: Context, request: RemoveRequest) -> Result<(), Error> {

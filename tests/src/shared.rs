@@ -1,6 +1,7 @@
 //! One cluster for the test functions of a file that leave its nodes alone.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::cluster::Cluster;
 
@@ -9,12 +10,27 @@ pub struct Shared {
     nodes: u32,
     storage: u32,
     running: Mutex<Weak<Cluster>>,
+    turn: Mutex<()>,
+}
+
+/// The cluster, one test function at a time.
+pub struct Alone<'a> {
+    cluster: Arc<Cluster>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Deref for Alone<'_> {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
 }
 
 impl Shared {
     /// Of so many executors and storage-only nodes. Nothing runs yet.
     pub const fn new(nodes: u32, storage: u32) -> Self {
-        Self { nodes, storage, running: Mutex::new(Weak::new()) }
+        Self { nodes, storage, running: Mutex::new(Weak::new()), turn: Mutex::new(()) }
     }
 
     /// The cluster.
@@ -25,5 +41,11 @@ impl Shared {
             *running = Arc::downgrade(&started);
             started
         })
+    }
+
+    /// The cluster for a test that must not see what others of its file do; those take it in this way too.
+    pub fn alone(&self) -> Alone<'_> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        Alone { cluster: self.get(), _turn: turn }
     }
 }

@@ -35,7 +35,7 @@ fn begun(cluster: &Cluster, name: &str) -> Child {
 
 #[test]
 fn what_goes_in_through_a_pipe_comes_out_of_one() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     for size in [0, 1, files::BLOCK + 1, LARGE] {
         let name = format!("pipe-{size}");
         let file = files::random(&cluster.scratch(), &name, size, size);
@@ -53,7 +53,7 @@ fn what_goes_in_through_a_pipe_comes_out_of_one() {
 
 #[test]
 fn the_client_stays_small_however_much_comes() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let file = files::random(&cluster.scratch(), "much", LARGE, 2);
     let mut save = begun(&cluster, "much");
     let mut input = save.stdin.take().unwrap();
@@ -67,7 +67,7 @@ fn the_client_stays_small_however_much_comes() {
 
 #[test]
 fn a_read_that_is_interrupted_leaves_nothing() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let mut save = begun(&cluster, "cut");
     let mut input = save.stdin.take().unwrap();
     input.write_all(&vec![7; 3 << 20]).unwrap();
@@ -83,7 +83,7 @@ fn a_read_that_is_interrupted_leaves_nothing() {
 
 #[test]
 fn an_input_that_cannot_be_read_is_refused() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let mut save = cluster.command("n1", ["save", "unread", "-"]);
     let run = Run::from(save.stdin(File::open(cluster.scratch()).unwrap()).output().unwrap()).expect(1);
     let error = run.error();
@@ -97,7 +97,7 @@ fn an_input_that_cannot_be_read_is_refused() {
 
 #[test]
 fn a_request_id_that_repeats_must_bring_the_same_bytes() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let one = files::random(&cluster.scratch(), "one", 3 << 20, 3);
     let other = files::random(&cluster.scratch(), "other", 3 << 20, 4);
     let id = ["--request-id", "the-nightly-dump"];

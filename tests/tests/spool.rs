@@ -21,7 +21,7 @@ use cairn_tests::wait::until;
 use cairn_tests::{Cluster, NodeProcess, Run, Shared, bins, files};
 use rustix::process::Signal;
 
-static CLUSTER: Shared = Shared::new(3, 1);
+static CLUSTER: Shared = Shared::new(4, 1);
 
 fn over_tcp(node: &NodeProcess) -> Client {
     Client::new(vec![node.endpoint.clone()], Duration::from_secs(30))
@@ -271,14 +271,14 @@ async fn an_application_on_another_machine_is_told_where_to_save() {
 fn an_application_that_dies_leaves_the_service_as_it_was() {
     let cluster = CLUSTER.get();
     let file = files::random(&cluster.scratch(), "dies", 64 << 20, 8);
-    let mut command = cluster.command("n3", ["save".as_ref(), "dies".as_ref(), file.as_os_str()]);
+    let mut command = cluster.command("n4", ["save".as_ref(), "dies".as_ref(), file.as_os_str()]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the application has begun", || (!cluster.spooled("n3").is_empty()).then_some(()));
+    until("the application has begun", || (!cluster.spooled("n4").is_empty()).then_some(()));
     child.kill().unwrap();
     child.wait().unwrap();
     // Whether the service was asked already or not: it answers, and the name can be used.
     let args = ["save".as_ref(), "dies".as_ref(), file.as_os_str()];
-    let saved = cluster.cairn("n3", args).expect(0).json();
+    let saved = cluster.cairn("n4", args).expect(0).json();
     assert_eq!(saved["digest"], files::digest(&file));
     assert!([1, 2].map(serde_json::Value::from).contains(&saved["version"]), "{saved}");
 }

@@ -115,7 +115,7 @@ fn every_kind(root: &Path) {
 
 #[test]
 fn a_tree_of_every_kind_comes_back() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let root = cluster.scratch().join("every-kind");
     every_kind(&root);
     let before = seen(&root);
@@ -138,7 +138,7 @@ fn a_tree_of_every_kind_comes_back() {
 
 #[test]
 fn the_stream_is_one_that_tar_reads() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let root = cluster.scratch().join("for-tar");
     every_kind(&root);
     save(&cluster, "tree/tar", &root, &[]).expect(0);
@@ -156,7 +156,7 @@ fn the_stream_is_one_that_tar_reads() {
 
 #[test]
 fn ten_thousand_small_files_come_back() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let root = cluster.scratch().join("many");
     for folder in 0..100 {
         let folder = root.join(folder.to_string());
@@ -175,7 +175,7 @@ fn ten_thousand_small_files_come_back() {
 
 #[test]
 fn a_tree_is_fetched_from_another_machine() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let root = cluster.scratch().join("far");
     every_kind(&root);
     save(&cluster, "tree/far", &root, &[]).expect(0);
@@ -192,7 +192,7 @@ fn a_tree_is_fetched_from_another_machine() {
 
 #[test]
 fn what_is_at_the_path_is_replaced_only_if_asked() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let scratch = cluster.scratch().join("replace");
     let (root, out) = (scratch.join("root"), scratch.join("out"));
     fs::create_dir_all(root.join("in")).unwrap();
@@ -226,7 +226,7 @@ fn what_is_at_the_path_is_replaced_only_if_asked() {
 
 #[test]
 fn what_a_tree_cannot_hold_is_refused_by_its_path() {
-    let cluster = CLUSTER.get();
+    let cluster = CLUSTER.alone();
     let root = cluster.scratch().join("odd-tree");
     fs::create_dir_all(root.join("a/b")).unwrap();
     let odd = root.join("a/b/odd");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
     Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved,
-    SegmentDetail, SegmentSummary, UnpinRequest,
+    SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::dial::transport;
 use cairn_client::wire::{self, Greeting, Offer, Pull, PullAnswer, Welcome};
@@ -38,6 +38,8 @@ pub(crate) struct Script {
     pub(crate) elsewhere: bool,
     /// The answer to lists.
     pub(crate) lists: Option<Result<Vec<SegmentSummary>, Error>>,
+    /// The answers to watchers, in turn; then nothing changes any more.
+    pub(crate) watches: Vec<Watched>,
     /// The bytes of its copy.
     pub(crate) copy: Vec<u8>,
 }
@@ -50,6 +52,7 @@ struct State {
     saves_seen: Vec<(RequestId, Vec<u8>)>,
     loads_seen: Vec<RequestId>,
     claims_seen: Vec<RequestId>,
+    watches_seen: Vec<WatchRequest>,
     pulls: usize,
     pulls_to_break: usize,
 }
@@ -177,6 +180,10 @@ impl Fake {
         self.state.lock().unwrap().claims_seen.clone()
     }
 
+    pub(crate) fn watches(&self) -> Vec<WatchRequest> {
+        self.state.lock().unwrap().watches_seen.clone()
+    }
+
     pub(crate) fn pulls(&self) -> usize {
         self.state.lock().unwrap().pulls
     }
@@ -297,6 +304,19 @@ impl Cairn for Fake {
 
     async fn show(self, _: Context, _: Name, _: Duration) -> Result<SegmentDetail, Error> {
         panic!("nothing asks for it")
+    }
+
+    async fn watch(self, _: Context, request: WatchRequest) -> Result<Watched, Error> {
+        self.state.lock().unwrap().watches_seen.push(request);
+        self.answer().await;
+        let next = {
+            let mut state = self.state.lock().unwrap();
+            if state.script.watches.is_empty() { None } else { Some(state.script.watches.remove(0)) }
+        };
+        match next {
+            Some(answer) => Ok(answer),
+            None => std::future::pending().await,
+        }
     }
 
     async fn remove(self, _: Context, _: RemoveRequest) -> Result<(), Error> {

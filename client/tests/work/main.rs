@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cairn_client::api::{Code, Error, ListRequest, Outcome, Progress, Saved};
+use cairn_client::api::{Code, Error, Event, ListRequest, Outcome, Progress, Saved, Watched};
 use cairn_client::deliver::Output;
 use cairn_client::dial::Client;
 use cairn_client::fault::Fault;
@@ -18,6 +18,12 @@ use cairn_client::fetch::Range;
 use cairn_client::load::LoadOptions;
 use cairn_client::save::{SaveOptions, Source};
 use cairn_client::spool::Spool;
+use cairn_client::watch::News;
+use cairn_store::id::ClusterId;
+use cairn_store::meta::Change;
+use cairn_store::segment::Epoch;
+use cairn_store::time::WallTime;
+use uuid::Uuid;
 
 use crate::fake::{Fake, Script, bytes, loaded, name, saved};
 
@@ -436,4 +442,50 @@ async fn a_claim_has_an_id_of_its_own_on_every_node() {
     let (first, second) = (first.claims(), second.claims());
     assert_eq!(second.len(), 1);
     assert!(!first.contains(&second[0]) && second[0] != request);
+}
+
+#[tokio::test]
+async fn a_watcher_goes_on_at_its_revision_on_the_next_node() {
+    let cluster = ClusterId(Uuid::from_u128(9));
+    let event = |revision| Event {
+        revision,
+        at: WallTime(0),
+        change: Change::Created,
+        name: name(),
+        version: None,
+        epoch: Epoch(1),
+        owner: None,
+    };
+    let answer = |events, next, relist| Watched { cluster, events, next, relist };
+    let quiet = answer(vec![], 5, false);
+    let first = Script {
+        watches: vec![quiet, answer(vec![event(7), event(7)], 8, false)],
+        break_after: Some(2),
+        ..Script::default()
+    };
+    let second =
+        Script { watches: vec![answer(vec![], 20, true), answer(vec![event(21)], 22, false)], ..Script::default() };
+    let (first, second) = (Fake::start(first).await, Fake::start(second).await);
+    let mut watch = client(&[&first, &second]).watch("db/", None);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(watch.next().await.unwrap());
+    }
+    assert_eq!(told, [News::Event(event(7)), News::Event(event(7)), News::Relist(20), News::Event(event(21))]);
+    let asked = |node: &Fake| node.watches().iter().map(|r| (r.from, r.cluster)).collect::<Vec<_>>();
+    assert_eq!(asked(&first)[..2], [(None, None), (Some(5), Some(cluster))]);
+    assert_eq!(asked(&second), [(Some(8), Some(cluster)), (Some(20), Some(cluster))]);
+    // Dropped while it waits, it asks the same again.
+    for count in [3, 4] {
+        let asked = async {
+            while second.watches().len() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            news = watch.next() => panic!("{news:?}"),
+            () = asked => {}
+        }
+    }
+    assert_eq!(asked(&second)[2..], [(Some(22), Some(cluster)); 2]);
 }

@@ -7,8 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_store::meta::State;
 use cairn_store::meta::apply::Position;
+use cairn_store::meta::{History, State};
 use cairn_store::record;
 use cairn_store::time::LogTime;
 use futures::{Stream, TryStreamExt};
@@ -37,11 +37,19 @@ pub struct View {
     pub applied: Option<LogId>,
     /// The last applied membership.
     pub membership: StoredMembershipOf<Types>,
+    /// The newest changes, for watchers.
+    pub history: History,
     /// The term of the newest stamp that counted, and when it was applied here.
     stamped: Option<(u64, Duration)>,
 }
 
 impl View {
+    /// As a snapshot has it: what was before is not known.
+    fn restored(state: State, applied: Option<LogId>, membership: StoredMembershipOf<Types>) -> Self {
+        let history = History::after(state.revision);
+        Self { state, applied, membership, history, stamped: None }
+    }
+
     /// What a leader of `term` stamps on its entries at `now` (R4): the log time after its own first entry of the
     /// term, plus the time since it applied its newest stamp. Before that entry the clock stands still.
     pub fn clock(&self, term: u64, now: Duration) -> LogTime {
@@ -86,7 +94,7 @@ impl Machine {
         if let Some(mut source) = env.disk.read_snapshot()? {
             let place = read_place(&mut source)?;
             let state = State::read(&mut source).map_err(damaged)?;
-            view = View { state, applied: place.applied, membership: place.membership, stamped: None };
+            view = View::restored(state, place.applied, place.membership);
             saved = Some(snapshot_of(&view));
         }
         let (shown, _) = watch::channel(view.clone());
@@ -173,7 +181,9 @@ impl RaftStateMachine<Types> for Machine {
             let at = Position { term: id.committed_leader_id().term, index: id.index() };
             let reply = match entry.payload {
                 EntryPayload::Normal(app) => {
+                    let before = self.view.state.clone();
                     let reply = self.view.state.apply(at, &app.0);
+                    self.view.history.record(&before, &self.view.state, app.0.at);
                     if app.0.stamp.term == at.term {
                         self.view.stamped = Some((at.term, self.env.clock.now()));
                     }
@@ -209,12 +219,7 @@ impl RaftStateMachine<Types> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, snapshot: State) -> io::Result<()> {
         let snapshot = Snapshot { meta: meta.clone(), snapshot };
         save(&self.env, &self.saved, &snapshot).await?;
-        self.view = View {
-            state: snapshot.snapshot.clone(),
-            applied: meta.last_log_id,
-            membership: meta.last_membership.clone(),
-            stamped: None,
-        };
+        self.view = View::restored(snapshot.snapshot, meta.last_log_id, meta.last_membership.clone());
         self.show();
         Ok(())
     }

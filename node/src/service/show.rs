@@ -41,7 +41,7 @@ impl Service {
     }
 }
 
-fn name_of(state: &State, node: NodeId) -> Option<NodeName> {
+pub(super) fn name_of(state: &State, node: NodeId) -> Option<NodeName> {
     state.members.get(&node).map(|m| m.profile.name.clone())
 }
 

@@ -8,18 +8,23 @@
 //! - [`state`]: what is known, in persistent maps: a clone is a snapshot;
 //! - [`apply`]: one function a command. Placement, time and liveness come as arguments of the command; nothing is
 //!   read from outside, so every node gets the same state. A rejection is part of the reply;
+//! - [`event`]: what an entry changed, told to watchers; [`history`]: the newest of it;
 //! - [`query`]: questions about a state;
 //! - [`snapshot`]: a state as a stream of records, and back;
 //! - [`invariant`]: what must hold of every state.
 
 pub mod apply;
 pub mod command;
+pub mod event;
+pub mod history;
 pub mod invariant;
 pub mod query;
 pub mod snapshot;
 pub mod state;
 
 pub use command::{Command, Commit, Entry, Finding, Outcome, Rejection, Reply, Request, Scope, Stamp};
+pub use event::{Change, Event};
+pub use history::History;
 pub use state::{Answer, State, Usage};
 
 #[cfg(test)]

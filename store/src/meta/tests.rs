@@ -9,6 +9,7 @@
 mod bounds;
 mod draft;
 mod fixture;
+mod history;
 mod ids;
 mod properties;
 mod script;

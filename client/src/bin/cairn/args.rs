@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cairn_client::api::NodeState;
+use cairn_client::dial::Client;
 use cairn_client::fetch::Range;
 use cairn_client::request;
 use cairn_store::id::RequestId;
@@ -21,6 +22,9 @@ use clap_complete::Shell;
 
 use crate::output::{Format, Output};
 use crate::report::Report;
+
+/// How long a command goes on trying.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 const ENDPOINT_DEFAULT: &str = "127.0.0.1:7420";
 
@@ -52,11 +56,17 @@ pub(crate) struct Globals {
     )]
     endpoint: Vec<String>,
     /// How long to go on trying; for save and load, without progress.
-    #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
-    pub(crate) timeout: Duration,
+    /// [default: 30s; of watch: none]
+    #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Globals {
+    /// Who asks the nodes, for as long as most commands do.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.endpoints(), self.timeout.unwrap_or(TIMEOUT_DEFAULT))
+    }
+
     /// The endpoints; an empty variable stands for the default.
     pub(crate) fn endpoints(&self) -> Vec<String> {
         let named = self.endpoint.iter().map(|e| e.trim()).filter(|e| !e.is_empty());
@@ -86,6 +96,8 @@ pub(crate) enum Command {
     Pin(PinArgs),
     /// End a pin, or all of a segment: what only it kept is removed.
     Unpin(UnpinArgs),
+    /// Print each change of segments as one JSON object a line, as it is committed.
+    Watch(WatchArgs),
     /// Make the node asked the owner of a segment.
     Claim(NameArgs),
     /// Give up the ownership of a segment.
@@ -265,6 +277,15 @@ pub(crate) struct UnpinArgs {
     /// Only this version.
     #[arg(long, value_name = "V", value_parser = version)]
     pub(crate) version: Option<Version>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WatchArgs {
+    /// Only of names that start with this.
+    pub(crate) prefix: Option<String>,
+    /// What happened at this revision, and since then; from now on unless given.
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) from: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]

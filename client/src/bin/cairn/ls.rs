@@ -10,12 +10,7 @@ use crate::views;
 
 pub(crate) async fn run(client: &Client, args: LsArgs, output: &Output) -> Result<u8, Report> {
     let prefix = args.prefix.unwrap_or_default();
-    Name::check_prefix(&prefix).map_err(|error| {
-        Report::invalid(
-            format!("no name starts with {prefix:?}: {error}"),
-            "give the beginning of a name, such as db/",
-        )
-    })?;
+    Name::check_prefix(&prefix).map_err(|error| Report::no_such_prefix(&prefix, &error))?;
     let segments = client.list_all(&prefix, args.owner).await?;
     output.print(&views::Segments::new(&segments))?;
     Ok(0)

@@ -1,7 +1,7 @@
 //! `cairn`: asks a cluster, from the command line.
 //!
 //! - `args`: what can be typed;
-//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `claim`, `release`, `node`, `cluster`,
+//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `watch`, `claim`, `release`, `node`, `cluster`,
 //!   `completions`, `man`;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
 //! - `report`: errors; `progress`: the bar on a terminal.
@@ -24,11 +24,11 @@ mod rm;
 mod save;
 mod show;
 mod views;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cairn_client::dial::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, ClusterCommand, Command, NodeCommand};
@@ -80,8 +80,9 @@ async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
 }
 
 async fn run(args: Args, output: &Output) -> Result<u8, Report> {
-    let client = Client::new(args.globals.endpoints(), args.globals.timeout);
-    match args.command {
+    let Args { globals, command } = args;
+    let client = globals.client();
+    match command {
         Command::Save(args) => save::run(&client, *args, output).await,
         Command::Load(args) => load::run(&client, *args, output).await,
         Command::Ls(args) => ls::run(&client, args, output).await,
@@ -90,6 +91,7 @@ async fn run(args: Args, output: &Output) -> Result<u8, Report> {
         Command::Rm(args) => rm::run(&client, args, output).await,
         Command::Pin(args) => pin::pin(&client, args, output).await,
         Command::Unpin(args) => pin::unpin(&client, args, output).await,
+        Command::Watch(args) => watch::run(&globals, args, output).await,
         Command::Claim(args) => claim::run(&client, args, output).await,
         Command::Release(args) => release::run(&client, args, output).await,
         Command::Node { command: NodeCommand::Ls(args) } => node::ls(&client, args, output).await,

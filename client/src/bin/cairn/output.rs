@@ -1,5 +1,6 @@
 //! Where data and errors go. Data goes to stdout, everything else to stderr.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
@@ -52,12 +53,19 @@ impl Output {
 
     /// Prints what has one form only, to the letter.
     pub(crate) fn print_plain(&self, bytes: &[u8]) -> Result<(), Report> {
-        write_all(io::stdout().lock(), bytes)
+        write_all(io::stdout().lock(), bytes).map(drop)
+    }
+
+    /// Prints one object a line, whatever the format; false if nobody reads any more.
+    pub(crate) fn print_line(&self, line: &impl Serialize) -> Result<bool, Report> {
+        let mut text = serde_json::to_string(line).map_err(cannot_print)?;
+        text.push('\n');
+        write_all(io::stdout().lock(), text.as_bytes())
     }
 
     fn write(&self, stream: impl Write, view: &impl View) -> Result<(), Report> {
-        let text = self.render(view).map_err(|error| Report::internal(format!("cannot print: {error}")))?;
-        write_all(stream, text.as_bytes())
+        let text = self.render(view).map_err(cannot_print)?;
+        write_all(stream, text.as_bytes()).map(drop)
     }
 
     fn render(&self, view: &impl View) -> serde_json::Result<String> {
@@ -92,14 +100,17 @@ impl Output {
     }
 }
 
-fn write_all(mut stream: impl Write, bytes: &[u8]) -> Result<(), Report> {
+/// Whether somebody may go on reading: who closed the pipe has read enough.
+fn write_all(mut stream: impl Write, bytes: &[u8]) -> Result<bool, Report> {
     match stream.write_all(bytes).and_then(|()| stream.flush()) {
-        // Who closed the pipe has read enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Report { code: "io".into(), ..Report::internal(format!("cannot print: {error}")) })
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Report { code: "io".into(), ..cannot_print(error) }),
     }
+}
+
+fn cannot_print(error: impl Display) -> Report {
+    Report::internal(format!("cannot print: {error}"))
 }
 
 /// Rows under a header, without borders.

@@ -2,6 +2,7 @@
 
 use cairn_client::api::{self, Code, Outcome};
 use cairn_client::fault::Fault;
+use cairn_store::name::InvalidName;
 use serde::Serialize;
 
 /// What went wrong, what to try next, and the exit code.
@@ -23,6 +24,11 @@ impl Report {
     /// A request that makes no sense.
     pub(crate) fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
         api::Error::new(Code::Invalid, message).hint(hint).into()
+    }
+
+    /// What no name can start with.
+    pub(crate) fn no_such_prefix(prefix: &str, error: &InvalidName) -> Self {
+        Self::invalid(format!("no name starts with {prefix:?}: {error}"), "give the beginning of a name, such as db/")
     }
 
     /// Anything else.

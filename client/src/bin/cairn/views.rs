@@ -3,6 +3,7 @@
 //! Every key is always there, in this order; what is unknown is `null`.
 
 mod cluster;
+mod news;
 mod segment;
 mod transfer;
 
@@ -16,6 +17,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 pub(crate) use cluster::{Health, Node, Nodes, Peers, Status};
+pub(crate) use news::News;
 pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Segments};
 pub(crate) use transfer::{Loaded, Saved};
 

@@ -11,6 +11,7 @@ use self::print::Printer;
 use super::ids;
 use crate::meta::apply::Position;
 use crate::meta::command::{Command, Entry, Reply, Stamp};
+use crate::meta::history::History;
 use crate::meta::invariant::violations;
 use crate::meta::state::State;
 use crate::node::Role;
@@ -50,6 +51,7 @@ fn difference(path: &Path, expected: &str, printed: &str) -> String {
 #[derive(Default)]
 struct Script {
     state: State,
+    history: History,
     printer: Printer,
 }
 
@@ -76,6 +78,11 @@ impl Script {
             ">" => self.step(words),
             "cluster" => self.set_up(words),
             "restart" => self.restart(),
+            "watch" => {
+                let from = words.or("from", "1").parse().unwrap();
+                words.finish();
+                self.printer.events(&self.history, from)
+            }
             question => {
                 let answer = self.printer.answer(&self.state, question, &mut words);
                 words.finish();
@@ -123,12 +130,17 @@ impl Script {
         let restored = State::read(&mut &bytes[..]).unwrap();
         assert_eq!(restored, self.state);
         self.state = restored;
+        self.history = History::after(self.state.revision);
         Vec::new()
     }
 
     fn apply(&mut self, term: u64, stamp: Stamp, command: Command) -> Reply {
         let position = Position { term, index: self.state.revision + 1 };
-        self.state.apply(position, &Entry { stamp, at: WallTime(stamp.clock.0), command })
+        let entry = Entry { stamp, at: WallTime(stamp.clock.0), command };
+        let before = self.state.clone();
+        let reply = self.state.apply(position, &entry);
+        self.history.record(&before, &self.state, entry.at);
+        reply
     }
 }
 

@@ -24,7 +24,7 @@ fn global_options_are_valid_before_and_after_the_command() {
         let args = parsed(line).unwrap();
         assert_eq!(args.globals.output, Format::Json, "{line}");
         assert_eq!(args.globals.endpoints(), ["a:1", "unix:/b"], "{line}");
-        assert_eq!(args.globals.timeout, Duration::from_secs(5), "{line}");
+        assert_eq!(args.globals.timeout, Some(Duration::from_secs(5)), "{line}");
     }
 }
 

@@ -231,3 +231,25 @@ fn nodes_and_the_cluster_print_every_key() {
     assert_eq!(json(&Health::new(vec![])), json!({"healthy": true, "reasons": []}));
     assert_eq!(json(&Health::new(vec!["n2 is down".into()])), json!({"healthy": false, "reasons": ["n2 is down"]}));
 }
+
+#[test]
+fn news_has_every_key_and_a_gap_too() {
+    let event = api::Event {
+        revision: 7,
+        at: WallTime(1_767_225_600_123),
+        change: cairn_store::meta::Change::Version,
+        name: name(),
+        version: Some(Version(3)),
+        epoch: Epoch(1),
+        owner: Some(node("n1")),
+    };
+    let told = |news| serde_json::to_string(&News::new(&news)).unwrap();
+    assert_eq!(
+        told(cairn_client::watch::News::Event(event)),
+        r#"{"revision":7,"type":"version","name":"db/main","version":3,"epoch":1,"owner":"n1","at":"2026-01-01T00:00:00.123Z"}"#
+    );
+    assert_eq!(
+        told(cairn_client::watch::News::Relist(9)),
+        r#"{"revision":9,"type":"relist","name":null,"version":null,"epoch":null,"owner":null,"at":null}"#
+    );
+}

@@ -6,6 +6,8 @@ use super::parse::{self, Words};
 use crate::digest::Digest;
 use crate::id::NodeId;
 use crate::meta::command::{Outcome, Rejection, Reply};
+use crate::meta::event::Event;
+use crate::meta::history::History;
 use crate::meta::state::State;
 use crate::segment::{Copy, CopyState, Segment, VersionRecord};
 
@@ -55,6 +57,19 @@ impl Printer {
                 found.map(|segment| segment.name.to_string()).collect()
             }
             other => panic!("no such line: {other:?}"),
+        }
+    }
+
+    pub(super) fn events(&self, history: &History, from: u64) -> Vec<String> {
+        let line = |event: &Event| {
+            let change = format!("{:?}", event.change).to_lowercase();
+            let version = event.version.map_or_else(String::new, |version| format!(" v{version}"));
+            let (revision, name, epoch) = (event.revision, &event.name, event.epoch);
+            format!("{revision} {change} {name}{version} epoch={epoch} owner={}", owner(event.owner))
+        };
+        match history.since(from) {
+            Some(entries) => entries.flat_map(|events| events.iter().map(line)).collect(),
+            None => vec!["gone".into()],
         }
     }
 

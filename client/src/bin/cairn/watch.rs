@@ -1,0 +1,26 @@
+//! `cairn watch`
+
+use cairn_client::dial::{Client, TIMEOUT_MAX};
+use cairn_client::watch::News;
+use cairn_store::name::Name;
+
+use crate::args::{Globals, WatchArgs};
+use crate::output::Output;
+use crate::report::Report;
+use crate::views;
+
+pub(crate) async fn run(globals: &Globals, args: WatchArgs, output: &Output) -> Result<u8, Report> {
+    let prefix = args.prefix.unwrap_or_default();
+    Name::check_prefix(&prefix).map_err(|error| Report::no_such_prefix(&prefix, &error))?;
+    // Nothing may happen for long: only who asks for a time-out gets one.
+    let client = Client::new(globals.endpoints(), globals.timeout.unwrap_or(TIMEOUT_MAX));
+    let mut watch = client.watch(&prefix, args.from);
+    loop {
+        let news = watch.next().await?;
+        let line = views::News::new(&news);
+        // Who closed the pipe has read enough; and what comes after a gap is for whoever has listed anew.
+        if !output.print_line(&line)? || matches!(news, News::Relist(_)) {
+            return Ok(0);
+        }
+    }
+}
