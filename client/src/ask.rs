@@ -104,6 +104,19 @@ impl Client {
     ///
     /// The request means something else on every node, so each is asked under an id of its own, derived from
     /// `request`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cairn_client::dial::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use cairn_client::api::Code;
+    /// use cairn_client::request;
+    ///
+    /// match client.claim(request::new_id(), &"jobs/one".parse()?).await {
+    ///     Ok(claimed) => println!("{} owns it, in epoch {}", claimed.owner, claimed.epoch),
+    ///     Err(error) if error.code == Code::NotFound => println!("nothing was saved yet"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn claim(&self, request: RequestId, name: &Name) -> Result<Claimed, Error> {
         let mut retry = Retry::new(self.timeout(), true);
         loop {

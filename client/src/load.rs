@@ -63,8 +63,21 @@ const DELIVERIES_MAX: u32 = 4;
 impl Client {
     /// Loads a version, and delivers it if an output is given.
     ///
-    /// The client's time-out is time without progress. An output file appears whole and durable, or not at all. If
+    /// The client's time-out is time without progress. May be dropped at any point: what was begun at the output is
+    /// taken away, and the node may go on with its part. An output file appears whole and durable, or not at all. If
     /// the load claimed and the delivery failed, the claim stands: the error's outcome is unknown.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cairn_client::dial::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use cairn_client::deliver::Output;
+    /// use cairn_client::load::LoadOptions;
+    ///
+    /// let output = Output::File { path: "state.db".into(), force: false, link: false };
+    /// let options = LoadOptions { output: Some(output), ..LoadOptions::new("jobs/one".parse()?) };
+    /// let loaded = client.load(options).await?;
+    /// println!("version {}, {} verified bytes", loaded.version, loaded.size);
+    /// # Ok(()) }
+    /// ```
     pub async fn load(&self, options: LoadOptions) -> Result<Loaded, Fault> {
         let LoadOptions { name, version, on, claim, stale, output, range, request, observer } = options;
         if let Some(output) = output.clone() {

@@ -166,6 +166,22 @@ impl Client {
     ///
     /// The client's time-out is time without progress. Needs a tokio runtime with threads for blocking work. If the
     /// future is dropped, the node may go on with the save; the spool is tidied all the same.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cairn_client::dial::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use cairn_client::api::Code;
+    /// use cairn_client::fault::Fault;
+    /// use cairn_client::save::{SaveOptions, Source};
+    ///
+    /// let source = Source::File { path: "state.db".into(), take: false };
+    /// let options = SaveOptions { replicas: 1, ..SaveOptions::new("jobs/one".parse()?, source) };
+    /// match client.save(options).await {
+    ///     Ok(saved) => println!("version {} is durable on {} nodes", saved.version, saved.replicas.len() + 1),
+    ///     Err(Fault::Request(error)) if error.code == Code::Conflict => println!("another node owns it: {error}"),
+    ///     Err(fault) => return Err(fault.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn save(&self, options: SaveOptions) -> Result<Saved, Fault> {
         let mut job = Job::open(options).await?;
         let mut retry = Retry::new(self.timeout(), true);

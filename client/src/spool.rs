@@ -17,7 +17,8 @@ use cairn_store::id::Incarnation;
 use rustix::fs::OFlags;
 use uuid::Uuid;
 
-use crate::api::Outcome;
+use crate::api::{Code, Error, Hello, Outcome};
+use crate::dial::Client;
 use crate::fault::{Fault, FileFault};
 use crate::source::{Report, SourceFile};
 use home::Home;
@@ -46,6 +47,14 @@ impl Spool {
         };
         let same = mark.trim().parse() == Ok(incarnation);
         Ok(same.then(|| Self { dir: dir.into(), incarnation }))
+    }
+
+    /// The spool of the node that said hello, if it is on this machine.
+    pub(crate) fn of(hello: &Hello) -> Result<Option<Self>, FileFault> {
+        Self::recognise(&hello.spool, hello.incarnation).map_err(|error| {
+            let hint = format!("this user needs access to the spool of {}", hello.node);
+            FileFault::new("recognise the spool", &hello.spool, &error).hint(hint)
+        })
     }
 
     /// The folder.
@@ -127,6 +136,39 @@ impl Spool {
     }
 }
 
+impl Client {
+    /// The spool of the node that answers, for an application that writes what it saves straight into local storage:
+    /// the very file becomes the owner's copy.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cairn_client::dial::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::io::Write;
+    /// use cairn_client::save::{SaveOptions, Source};
+    ///
+    /// let mut file = client.spool().await?.writer()?;
+    /// file.write_all(b"the state")?;
+    /// let source = Source::Spooled(file.commit());
+    /// let saved = client.save(SaveOptions::new("jobs/one".parse()?, source)).await?;
+    /// println!("version {} of epoch {}", saved.version, saved.epoch);
+    /// # Ok(()) }
+    /// ```
+    ///
+    ///
+    /// # Errors
+    /// No node answers; it is on another machine; this user has no access.
+    pub async fn spool(&self) -> Result<Spool, Fault> {
+        let hello = self.hello().await?;
+        Spool::of(&hello)?.ok_or_else(|| elsewhere(&hello).into())
+    }
+}
+
+/// The node is on another machine, and so is its spool.
+pub(crate) fn elsewhere(hello: &Hello) -> Error {
+    let (node, spool) = (&hello.node, hello.spool.display());
+    Error::new(Code::Invalid, format!("{node} is not on this machine: its spool {spool} is not here"))
+        .hint("save through the node of this machine: see --endpoint and CAIRN_ENDPOINTS")
+}
+
 fn cannot_link(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -159,6 +201,11 @@ pub struct SpoolFile {
 }
 
 impl SpoolFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.spooled.path()
+    }
+
     /// All is written: a file that can be saved.
     pub fn commit(self) -> Spooled {
         self.spooled

@@ -41,6 +41,20 @@ pub struct Watch {
 impl Client {
     /// Follows the changes of all segments whose names start with `prefix`: from now on, or again from a revision
     /// that an event or [`Client::show`] gave; what happened at that revision is told once more.
+    ///
+    /// ```no_run
+    /// # async fn example(client: cairn_client::dial::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use cairn_client::watch::News;
+    ///
+    /// let mut watch = client.watch("jobs/", None);
+    /// loop {
+    ///     match watch.next().await? {
+    ///         News::Event(event) => println!("{:?} {} at {}", event.change, event.name, event.revision),
+    ///         News::Relist(_) => println!("{} segments now", client.list_all("jobs/", None).await?.len()),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn watch(&self, prefix: &str, from: Option<u64>) -> Watch {
         Watch { client: self.clone(), prefix: prefix.into(), from, cluster: None, pending: VecDeque::new() }
     }

@@ -1,4 +1,4 @@
-//! The two programs, built once for all tests of this process.
+//! The two programs and the examples, built once for all tests of this process.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,7 +14,12 @@ pub fn cairn() -> PathBuf {
     folder().join("cairn")
 }
 
-/// `cargo test --workspace` has built both before; a test that runs alone builds them here.
+/// An example of the client's crate.
+pub fn example(name: &str) -> PathBuf {
+    folder().join("examples").join(name)
+}
+
+/// `cargo test --workspace` has built all of them before; a test that runs alone builds them here.
 fn folder() -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER
@@ -24,7 +29,7 @@ fn folder() -> PathBuf {
                 test.parent().and_then(|deps| deps.parent()).expect("tests lie in <profile>/deps").to_owned();
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = Command::new(cargo);
-            build.args(["build", "--workspace", "--bins", "--quiet"]);
+            build.args(["build", "--workspace", "--bins", "--examples", "--quiet"]);
             if folder.file_name().is_some_and(|profile| profile == "release") {
                 build.arg("--release");
             }

@@ -15,7 +15,7 @@ use cairn_client::dial::Client;
 use cairn_client::fault::Fault;
 use cairn_client::request;
 use cairn_client::save::{SaveOptions, Source};
-use cairn_client::spool::{Spool, Spooled};
+use cairn_client::spool::Spooled;
 use cairn_store::segment::{Ack, Kind};
 use cairn_tests::wait::until;
 use cairn_tests::{Cluster, NodeProcess, Run, Shared, bins, files};
@@ -29,11 +29,6 @@ fn over_tcp(node: &NodeProcess) -> Client {
 
 fn over_unix(node: &NodeProcess) -> Client {
     Client::new(vec![format!("unix:{}", node.dir.join("cairnd.sock").display())], Duration::from_secs(30))
-}
-
-async fn spool_of(client: &Client) -> Spool {
-    let hello = client.hello().await.unwrap();
-    Spool::recognise(&hello.spool, hello.incarnation).unwrap().unwrap()
 }
 
 fn copying(path: &Path) -> Source {
@@ -81,7 +76,7 @@ async fn a_program_saves_over_loopback_tcp() {
 async fn a_program_writes_straight_into_local_storage_and_registers_what_lies_there() {
     let cluster = CLUSTER.get();
     let client = over_unix(&cluster.node("n1"));
-    let spool = spool_of(&client).await;
+    let spool = client.spool().await.unwrap();
     assert_eq!(spool.dir(), cluster.node("n1").dir.join("spool"));
     let bytes = fs::read(files::random(&cluster.scratch(), "straight", 2_345_678, 3)).unwrap();
 
@@ -125,7 +120,7 @@ async fn ask_for(client: &Client, name: &str, file: &str) -> Result<Saved, cairn
 }
 
 async fn spooled_on(client: &Client, bytes: &[u8]) -> Spooled {
-    let mut file = spool_of(client).await.writer().unwrap();
+    let mut file = client.spool().await.unwrap().writer().unwrap();
     file.write_all(bytes).unwrap();
     file.commit()
 }

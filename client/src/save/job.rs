@@ -16,7 +16,7 @@ use crate::dial::{Client, Session};
 use crate::fault::{Fault, FileFault};
 use crate::retry::{Failure, Retry};
 use crate::source::SourceFile;
-use crate::spool::{Spool, Spooled};
+use crate::spool::{Spool, Spooled, elsewhere};
 
 /// The bytes of a save, wherever they are just now.
 pub(super) struct Job {
@@ -85,7 +85,7 @@ impl Job {
         let session = client.session(retry.left()).await?;
         let hello = client.greet(&session, retry).await?;
         retry.at(hello.incarnation);
-        let Some(spool) = spool_of(&hello)? else { return Err(self.stranger(client, &session, &hello)) };
+        let Some(spool) = Spool::of(&hello)? else { return Err(self.stranger(client, &session, &hello)) };
         if self.put(spool).await? {
             // Copying a large file takes its time, and was progress.
             retry.progress();
@@ -102,15 +102,13 @@ impl Job {
 
     /// The node is on another machine; another endpoint may be on this one.
     fn stranger(&mut self, client: &Client, session: &Session, hello: &Hello) -> Stop {
-        let (node, spool) = (&hello.node, hello.spool.display());
-        let message = format!("{node} is not on this machine: its spool {spool} is not here");
-        let hint = "save through the node of this machine: see --endpoint and CAIRN_ENDPOINTS";
+        let error = elsewhere(hello);
         self.strangers.insert(session.endpoint.to_string());
         if client.endpoints().iter().all(|endpoint| self.strangers.contains(endpoint)) {
-            return Fault::invalid(message, hint).into();
+            return Fault::from(error).into();
         }
         client.turn(session);
-        Failure::unreached(Error::unavailable(message).hint(hint)).into()
+        Failure::unreached(Error { code: Code::Unavailable, retryable: true, ..error }).into()
     }
 
     /// Sees to it that the bytes are in the spool of this very node; whether they had to be put there.
@@ -246,13 +244,6 @@ impl Job {
 }
 
 /// The spool of the node that said hello, if it is on this machine.
-fn spool_of(hello: &Hello) -> Result<Option<Spool>, Fault> {
-    Spool::recognise(&hello.spool, hello.incarnation).map_err(|error| {
-        let hint = format!("this user needs access to the spool of {}", hello.node);
-        FileFault::new("recognise the spool", &hello.spool, &error).hint(hint).into()
-    })
-}
-
 /// Whether there is anything at `path`, even if it cannot be opened.
 fn is_there(path: &Path) -> bool {
     !std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
