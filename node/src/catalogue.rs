@@ -14,7 +14,7 @@ use cairn_store::segment::{Epoch, Version};
 use cairn_store::time::LogTime;
 use serde::{Deserialize, Serialize};
 
-pub use sled_catalogue::{SledCatalogue, Trust};
+pub use sled_catalogue::{Look, SledCatalogue, Trust};
 
 /// One copy on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@
 //! - [`mod@core`]: what every part of a running node shares;
 //! - [`listen`], [`admit`]: the ports' front door; [`links`]: connections to other members;
 //! - [`raft`]: agreement; [`data`]: bytes; [`service`]: requests; [`work`]: loops that carry out plans;
+//! - [`mod@fsck`]: the folder of a node that does not run, checked;
 //! - [`http`]: health and metrics; [`metrics`]: what is counted for them;
 //! - [`jobs`], [`turns`]: work that outlives its call; one at a time for each name;
 //! - [`storage`]: this node's local storage: room, how a copy comes to exist, what an error of the disk means;
@@ -25,6 +26,7 @@ pub mod config;
 pub mod core;
 pub mod data;
 pub mod env;
+pub mod fsck;
 pub mod http;
 pub mod identity;
 pub mod jobs;

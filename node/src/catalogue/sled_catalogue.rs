@@ -50,6 +50,18 @@ pub enum Trust {
     Rebuild,
 }
 
+/// What a look at a catalogue found, without the start that would mend it.
+pub enum Look {
+    /// There is none yet.
+    Absent,
+    /// How its last use ended is not known, or that was before the kernel was started anew: it proves nothing.
+    Untrusted,
+    /// It cannot be read, or not all of it.
+    Damaged(String),
+    /// It can be read.
+    Readable(SledCatalogue),
+}
+
 /// [`Catalogue`] in sled.
 pub struct SledCatalogue {
     marker: Marker,
@@ -96,6 +108,23 @@ impl SledCatalogue {
         }
         clear(dir).map_err(at)?;
         Self::try_open(dir, &marker, Stage::Building).map(|opened| (opened, Trust::Rebuild)).map_err(at)
+    }
+
+    /// Opens a *copy* of a catalogue in `dir`, as a start would, and mends nothing. sled writes when it opens, so never
+    /// the catalogue itself.
+    pub fn look(dir: &Path, boot_id: &str) -> Look {
+        let marker = Marker::new(dir, boot_id);
+        match marker.read() {
+            Left::Nothing if marker.exists() => Look::Untrusted,
+            Left::Nothing => Look::Absent,
+            left => {
+                let opened = Self::try_open(dir, &marker, Stage::Open);
+                match opened.and_then(|opened| opened.check(left).map(|_| opened)) {
+                    Ok(opened) => Look::Readable(opened),
+                    Err(error) => Look::Damaged(error.to_string()),
+                }
+            }
+        }
     }
 
     fn try_open(dir: &Path, marker: &Marker, stage: Stage) -> io::Result<Self> {

@@ -4,7 +4,7 @@
 //! - `types`: ids and votes as records of fixed size, each with its own mark;
 //! - `payload`: entries, with a checksum over their length;
 //! - `done`: tells a waiter when its write is durable, and of an error if it never will be;
-//! - `reader`: bounded reads that notice a missing entry;
+//! - `reader`: bounded reads that notice a missing entry; `look`: all of it, for a check of a node that does not run;
 //! - `ballast`: space that a full disk gives back.
 //!
 //! An append is put into raft-log's buffer, is readable at once, and is handed to raft-log's own thread, which writes
@@ -16,6 +16,7 @@
 
 mod ballast;
 mod done;
+mod look;
 mod payload;
 mod reader;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use openraft::type_config::TypeConfigExt;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::{Config, RaftLog};
 
+pub use self::look::Span;
 pub use self::reader::WalReader;
 
 use self::done::Done;

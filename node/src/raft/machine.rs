@@ -44,6 +44,13 @@ pub struct View {
 }
 
 impl View {
+    /// Reads a snapshot file to its end: `InvalidData` if it is damaged, or of a version that this build does not know.
+    pub fn read(source: &mut dyn io::Read) -> io::Result<Self> {
+        let place = read_place(source)?;
+        let state = State::read(source).map_err(damaged)?;
+        Ok(Self::restored(state, place.applied, place.membership))
+    }
+
     /// As a snapshot has it: what was before is not known.
     fn restored(state: State, applied: Option<LogId>, membership: StoredMembershipOf<Types>) -> Self {
         let history = History::after(state.revision);
@@ -89,14 +96,9 @@ impl Machine {
     /// # Errors
     /// A snapshot that cannot be read or is damaged. Nothing is touched.
     pub fn open(env: Env) -> io::Result<Self> {
-        let mut view = View::default();
-        let mut saved = None;
-        if let Some(mut source) = env.disk.read_snapshot()? {
-            let place = read_place(&mut source)?;
-            let state = State::read(&mut source).map_err(damaged)?;
-            view = View::restored(state, place.applied, place.membership);
-            saved = Some(snapshot_of(&view));
-        }
+        let found = env.disk.read_snapshot()?.map(|mut source| View::read(&mut source)).transpose()?;
+        let saved = found.as_ref().map(snapshot_of);
+        let view = found.unwrap_or_default();
         let (shown, _) = watch::channel(view.clone());
         Ok(Self { env, view, shown, saved: Arc::new(Mutex::new(saved)) })
     }
@@ -116,13 +118,18 @@ fn damaged(error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the metadata snapshot cannot be used: {error}"))
 }
 
+/// A file that ends too soon is damaged; any other error says nothing about its bytes.
+fn cut_off(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof { damaged("it is cut off") } else { error }
+}
+
 fn read_place(source: &mut dyn io::Read) -> io::Result<Place> {
     let mut bytes = vec![0; record::HEADER_BYTES];
-    source.read_exact(&mut bytes)?;
+    source.read_exact(&mut bytes).map_err(cut_off)?;
     let header = bytes.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
     let length = record::body_len(PLACE_KIND, header).map_err(damaged)?;
     bytes.resize(record::HEADER_BYTES + length, 0);
-    source.read_exact(bytes.get_mut(record::HEADER_BYTES..).unwrap_or_default())?;
+    source.read_exact(bytes.get_mut(record::HEADER_BYTES..).unwrap_or_default()).map_err(cut_off)?;
     Ok(record::decode(PLACE_KIND, &bytes).map_err(damaged)?.0)
 }
 

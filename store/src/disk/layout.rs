@@ -67,6 +67,11 @@ impl FileDisk {
         Ok(disk)
     }
 
+    /// A folder that is taken as it is, for a check that tells what is wrong with it.
+    pub fn unchecked(dir: &Path) -> Self {
+        Self::new(dir)
+    }
+
     /// The node's folder.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -140,7 +145,8 @@ impl FileDisk {
         self.shard(copy).join(format!("{copy}.{SEG}"))
     }
 
-    pub(super) fn toc(&self, copy: CopyId) -> PathBuf {
+    /// Where the `.toc` of a copy lies.
+    pub fn toc(&self, copy: CopyId) -> PathBuf {
         self.shard(copy).join(format!("{copy}.{TOC}"))
     }
 
@@ -150,7 +156,8 @@ impl FileDisk {
         self.shard(copy).join(format!("{copy}.{number}.{DRAFT}"))
     }
 
-    pub(super) fn quarantine_folder(&self) -> PathBuf {
+    /// Where copies that failed verification lie.
+    pub fn quarantine_folder(&self) -> PathBuf {
         self.dir.join("quarantine")
     }
 
@@ -159,7 +166,8 @@ impl FileDisk {
         self.quarantine_folder().join(format!("{copy}.{part}"))
     }
 
-    pub(super) fn snapshot(&self) -> PathBuf {
+    /// Where the snapshot of the replicated state lies.
+    pub fn snapshot(&self) -> PathBuf {
         self.dir.join("snapshots").join("state")
     }
 }

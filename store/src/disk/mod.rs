@@ -36,6 +36,7 @@ use std::path::PathBuf;
 pub use direct::{DIRECT_BYTES_MIN, SequentialFile};
 pub use layout::{FileDisk, SPOOL_MARK};
 pub use plain::read_text;
+pub use scan::Found;
 pub use table::{TOC_KIND, Toc};
 
 use crate::id::CopyId;

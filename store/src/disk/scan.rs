@@ -11,13 +11,25 @@ use super::layout::{DRAFT, FileDisk, SEG, TOC, at, remove, sync_folder};
 use super::{Toc, read};
 use crate::id::CopyId;
 
-/// What a scan found: copies, and what is to be done about the rest.
-#[derive(Default)]
-struct Findings {
-    copies: Vec<Toc>,
-    halves: Vec<PathBuf>,
-    damaged: Vec<CopyId>,
-    shards: Vec<PathBuf>,
+/// What lies in the folders of copies, as a start finds it. [`Disk::scan`] acts on it, an offline check only tells it.
+///
+/// [`Disk::scan`]: super::Disk::scan
+#[derive(Debug)]
+pub enum Found {
+    /// A copy: both files are there, and the `.toc` can be trusted. Its bytes were not looked at.
+    Copy(Toc),
+    /// A copy whose `.toc` is damaged. A start puts it into quarantine.
+    Damaged(CopyId, io::Error),
+    /// A copy whose `.toc` cannot be read at all, or is of a version that this build does not know. No start goes on.
+    Unreadable(CopyId, io::Error),
+    /// Bytes whose `.toc` is in quarantine already. A start finishes what was begun.
+    OnItsWay(CopyId),
+    /// Bytes without a `.toc`, or the draft of one: a copy that was begun. A start removes it.
+    Half(PathBuf),
+    /// A `.toc` without bytes, which nothing here leaves behind. A start removes it.
+    Hollow(PathBuf),
+    /// Not a name that we gave. It is left alone.
+    Stranger(PathBuf),
 }
 
 /// The files of one copy.
@@ -27,21 +39,39 @@ struct Parts {
     toc: bool,
 }
 
+impl FileDisk {
+    /// Tells what lies in the folders of copies, one folder after the other, and changes nothing. A folder that is
+    /// missing is left out. Nothing else may write here meanwhile: what is being written looks like a half.
+    pub fn survey(&self, tell: &mut dyn FnMut(Found) -> io::Result<()>) -> io::Result<()> {
+        self.shards().filter(|shard| shard.is_dir()).try_for_each(|shard| look(self, &shard, tell).map(drop))
+    }
+}
+
 /// Only for the start, before anything writes: what is being written looks like a half.
 pub(super) fn scan(disk: &FileDisk) -> io::Result<Vec<Toc>> {
-    let mut found = Findings::default();
+    let (mut copies, mut damaged, mut halves, mut shards) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for shard in disk.shards() {
-        look(disk, &shard, &mut found)?;
+        let used = look(disk, &shard, &mut |found| {
+            match found {
+                Found::Copy(toc) => copies.push(toc),
+                Found::Damaged(copy, _) | Found::OnItsWay(copy) => damaged.push(copy),
+                Found::Half(path) | Found::Hollow(path) => halves.push(path),
+                Found::Unreadable(_, error) => return Err(error),
+                Found::Stranger(_) => {}
+            }
+            Ok(())
+        })?;
+        shards.extend(used.then_some(shard));
     }
-    for copy in found.damaged {
+    for copy in damaged {
         quarantine(disk, copy)?;
     }
-    for half in found.halves {
+    for half in halves {
         remove(&half)?;
     }
     // A daemon that was killed may have renamed a `.toc` and not synced its folder: what is reported is durable.
-    found.shards.iter().try_for_each(|shard| sync_folder(shard))?;
-    Ok(found.copies)
+    shards.iter().try_for_each(|shard| sync_folder(shard))?;
+    Ok(copies)
 }
 
 /// Moves a copy out. The `.toc` goes first; if the way is broken off then, the next scan finishes it. Without bytes
@@ -76,56 +106,40 @@ pub(super) fn quarantined(disk: &FileDisk) -> io::Result<BTreeSet<CopyId>> {
     Ok(found)
 }
 
-fn look(disk: &FileDisk, shard: &Path, found: &mut Findings) -> io::Result<()> {
+/// Looks at one folder of copies; tells whether anything is in it.
+fn look(disk: &FileDisk, shard: &Path, tell: &mut dyn FnMut(Found) -> io::Result<()>) -> io::Result<bool> {
     let mut parts = BTreeMap::<CopyId, Parts>::new();
     let mut used = false;
     for entry in fs::read_dir(shard).map_err(at(shard))? {
         used = true;
         let name = entry.map_err(at(shard))?.file_name();
-        // Names that are not ours are left alone.
-        let Some((copy, part)) = name.to_str().and_then(parse) else { continue };
-        if disk.shard(copy) != shard {
-            continue;
-        }
-        match part {
-            SEG => parts.entry(copy).or_default().seg = true,
-            TOC => parts.entry(copy).or_default().toc = true,
-            _ if is_draft(part) => found.halves.push(shard.join(&name)),
-            _ => {}
+        let ours = name.to_str().and_then(parse).filter(|(copy, _)| disk.shard(*copy) == shard);
+        match ours {
+            Some((copy, SEG)) => parts.entry(copy).or_default().seg = true,
+            Some((copy, TOC)) => parts.entry(copy).or_default().toc = true,
+            Some((_, part)) if is_draft(part) => tell(Found::Half(shard.join(&name)))?,
+            _ => tell(Found::Stranger(shard.join(&name)))?,
         }
     }
-    if used {
-        found.shards.push(shard.to_path_buf());
+    for (copy, parts) in parts {
+        tell(judge(disk, copy, parts)?)?;
     }
-    parts.into_iter().try_for_each(|(copy, parts)| judge(disk, copy, parts, found))
+    Ok(used)
 }
 
-fn judge(disk: &FileDisk, copy: CopyId, parts: Parts, found: &mut Findings) -> io::Result<()> {
+fn judge(disk: &FileDisk, copy: CopyId, parts: Parts) -> io::Result<Found> {
     if parts.toc {
-        match disk_toc(disk, copy)? {
-            None => found.damaged.push(copy),
-            Some(toc) if parts.seg => found.copies.push(toc),
-            Some(_) => found.halves.push(disk.toc(copy)),
-        }
-        return Ok(());
+        return Ok(match read::read_toc(&disk.toc(copy), copy) {
+            Ok(toc) if parts.seg => Found::Copy(toc),
+            Ok(_) => Found::Hollow(disk.toc(copy)),
+            Err(error) if error.kind() == ErrorKind::InvalidData => Found::Damaged(copy, error),
+            Err(error) => Found::Unreadable(copy, error),
+        });
     }
     // Bytes whose `.toc` is in quarantine were on their way there.
     let held = disk.in_quarantine(copy, TOC);
-    if held.try_exists().map_err(at(&held))? {
-        found.damaged.push(copy);
-    } else {
-        found.halves.push(disk.seg(copy));
-    }
-    Ok(())
-}
-
-/// `None` if it is damaged. One of an unknown version is an error: the scan stops.
-fn disk_toc(disk: &FileDisk, copy: CopyId) -> io::Result<Option<Toc>> {
-    match read::read_toc(&disk.toc(copy), copy) {
-        Ok(toc) => Ok(Some(toc)),
-        Err(error) if error.kind() == ErrorKind::InvalidData => Ok(None),
-        Err(error) => Err(error),
-    }
+    let on_its_way = held.try_exists().map_err(at(&held))?;
+    Ok(if on_its_way { Found::OnItsWay(copy) } else { Found::Half(disk.seg(copy)) })
 }
 
 /// Drafts are numbered: `<number>.toc.tmp`.

@@ -34,6 +34,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Check the folder of a node that does not run: every block of every copy, the log and the metadata. Nothing is
+    /// changed. Exit 6 if anything is damaged or lost.
+    Fsck(FsckArgs),
     /// Write the manual's pages into a folder.
     #[command(hide = true)]
     Man {
@@ -70,6 +73,16 @@ pub(crate) struct PrintArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
     /// How to print: for people, as one JSON document, or as one JSON object a line.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FsckArgs {
+    /// The node's folder: `node.dir` of its configuration.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// How to print: for people, as one JSON document, or as one JSON object for each finding.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
 }
@@ -138,6 +151,7 @@ impl Command {
     pub(crate) fn format(&self) -> Format {
         match self {
             Self::Config { command: ConfigCommand::Print(args) } => args.output,
+            Self::Fsck(args) => args.output,
             _ => Format::Table,
         }
     }

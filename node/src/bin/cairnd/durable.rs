@@ -7,6 +7,8 @@ use std::path::Path;
 
 use cairn_store::disk::read_text;
 
+use crate::folder::new_id;
+
 /// A file's text; none if it is not there. Whatever is no regular file is refused, and cannot make us wait.
 pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     match read_text(path) {
@@ -43,4 +45,10 @@ fn sync_parent(path: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         _ => File::open(".")?.sync_all(),
     }
+}
+
+/// The kernel's id of this boot; a new one if it has none, which only costs a check of the catalogue.
+pub(crate) fn boot_id() -> String {
+    let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.map_or_else(|_| new_id().to_string(), |text| text.trim().to_owned())
 }

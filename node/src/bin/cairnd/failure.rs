@@ -15,6 +15,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const CONFLICT: u8 = 4;
 /// Nobody answered in time.
 pub(crate) const UNAVAILABLE: u8 = 5;
+/// Bytes that do not verify.
+pub(crate) const CORRUPT: u8 = 6;
 /// The configuration.
 const CONFIG: u8 = 78;
 

@@ -52,6 +52,20 @@ impl Folder {
         Ok((folder, identity))
     }
 
+    /// Keeps the folder of a node that does not run, whatever is wrong with it. All that this can add to the folder is
+    /// an empty `lock` where somebody took it away.
+    pub(crate) fn stopped(dir: &Path) -> Result<Self, Failure> {
+        let hint = "give the folder that node.dir of its configuration names; `cairnd config print` shows it";
+        if !dir.is_dir() {
+            return Err(Failure::new(format!("{}: there is no such folder", dir.display())).hint(hint));
+        }
+        let gone = |name: &str| matches!(dir.join(name).try_exists(), Ok(false));
+        if gone("node.toml") && !has_log(dir) {
+            return Err(Failure::new(format!("{} holds no node", dir.display())).hint(hint));
+        }
+        Self::lock(FileDisk::unchecked(dir))
+    }
+
     fn lock(disk: FileDisk) -> Result<Self, Failure> {
         let mut tries = LOCK_TRIES;
         loop {
@@ -95,12 +109,15 @@ pub(crate) fn identity(dir: &Path) -> Result<Option<Identity>, Failure> {
 
 /// A folder without an identity that has a log nevertheless has lost it.
 pub(crate) fn check_unused(dir: &Path) -> Result<(), Failure> {
-    let used = fs::read_dir(dir.join("log")).is_ok_and(|mut entries| entries.next().is_some());
-    if used {
+    if has_log(dir) {
         let message = format!("{} has a node's data, but its node.toml is gone", dir.display());
         return Err(Failure::new(message).exit(CONFLICT).hint("restore node.toml, or use an empty folder"));
     }
     Ok(())
+}
+
+fn has_log(dir: &Path) -> bool {
+    fs::read_dir(dir.join("log")).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// A join that began: the life of the folder, which must be the same when the join is repeated.

@@ -4,7 +4,7 @@
 //! - `init`, `join`, `start`: the life of one node; `folder`: what its folder says of it; `logs`: what it tells;
 //!   `descriptors`: how many files it may open;
 //! - `dev`, `demo`: a cluster of processes on loopback; `cluster`: how one is planned, started, watched and ended;
-//! - `config`: a configuration, without a node; `man`: the manual;
+//! - `config`: a configuration, without a node; `fsck`: a node's folder, while it does not run; `man`: the manual;
 //! - `output`: where data goes; `failure`: errors, and the exit codes; `durable`: files that survive a power cut;
 //!   `parent`: processes that end with the one that started them; `signals`: asked to end.
 
@@ -20,6 +20,7 @@ mod dev;
 mod durable;
 mod failure;
 mod folder;
+mod fsck;
 mod init;
 mod join;
 mod logs;
@@ -57,6 +58,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Join(args) => join::run(&args).map(|()| 0),
         Command::Start(args) => start::run(&args).map(|()| 0),
         Command::Config { command } => config::run(&command).map(|()| 0),
+        Command::Fsck(args) => fsck::run(&args),
         Command::Man { dir } => man::run(&dir).map(|()| 0),
         Command::DemoApp(args) => demo::app::run(args).map(|()| 0),
     }

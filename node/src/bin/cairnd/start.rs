@@ -1,6 +1,5 @@
 //! `cairnd start`: runs a node.
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +13,9 @@ use cairn_node::raft::log::{LogTuning, WalLog};
 use cairn_store::disk::FileDisk;
 
 use crate::args::StartArgs;
+use crate::durable::boot_id;
 use crate::failure::Failure;
-use crate::folder::{Folder, new_id};
+use crate::folder::Folder;
 use crate::signals::Signals;
 use crate::{descriptors, logs, parent};
 
@@ -96,12 +96,6 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     catalogue.close()?;
     tracing::info!("ended");
     Ok(())
-}
-
-/// The kernel's id of this boot; a new one if it has none, which only costs a check of the catalogue.
-fn boot_id() -> String {
-    let read = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    read.map_or_else(|_| new_id().to_string(), |text| text.trim().to_owned())
 }
 
 /// Says what to do about what cannot be used.

@@ -48,6 +48,11 @@ impl Marker {
         &self.dir
     }
 
+    /// Whether there is a marker, readable or not.
+    pub(super) fn exists(&self) -> bool {
+        self.dir.join(NAME).exists()
+    }
+
     /// What the last use left. A marker that cannot be read proves nothing.
     pub(super) fn read(&self) -> Left {
         let Ok(bytes) = fs::read(self.dir.join(NAME)) else { return Left::Nothing };

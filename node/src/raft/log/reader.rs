@@ -32,7 +32,7 @@ impl WalReader {
     }
 
     /// The entries of `from..to` that the log holds, up to `bytes_max` and at least one.
-    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
+    pub(super) fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
         let records = self.records(from, to, bytes_max)?;
         // Decoding needs no lock.
         records.into_iter().map(entry).collect::<io::Result<_>>().map_err(failed("read"))

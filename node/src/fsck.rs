@@ -1,0 +1,65 @@
+//! The folder of a node that does not run, checked. Nothing in it is changed, and each finding says what the node will
+//! do about it when it runs again.
+//!
+//! - `finding`: what is told;
+//! - `state`: identity, Raft log and snapshot, and what they say of the copies of this node;
+//! - `copies`: every block of every copy, what lies in quarantine, and what should lie here and does not;
+//! - `listed`: the catalogue, compared with the files;
+//! - `beside`: folders that their owners cannot open without a write are copied first.
+//!
+//! The memory is that of a node's start: the replicated state, and one block. What a finding promises is what
+//! `node::tidy`, `work::collect` and `work::scrub` do: who changes them changes these words too.
+
+#![allow(clippy::disallowed_methods, reason = "a check of real files: the simulation never runs it")]
+
+mod beside;
+mod copies;
+mod finding;
+mod listed;
+mod state;
+
+use std::io;
+use std::path::Path;
+
+use cairn_store::disk::FileDisk;
+use serde::Serialize;
+
+pub use finding::{Finding, What};
+
+/// Told of each finding.
+pub type Tell<'a> = dyn FnMut(Finding) + 'a;
+
+/// What was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The folder.
+    pub dir: String,
+    /// The node's name, as far as its own state tells it.
+    pub node: Option<String>,
+    /// Its cluster.
+    pub cluster: Option<String>,
+    /// Copies of its cluster, good or bad.
+    pub copies: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Checks everything under `dir`, whose lock the caller holds; `boot_id` is the kernel's. `moved` is told how many more
+/// bytes of copies were read.
+///
+/// # Errors
+/// The check itself could not go on: no rights, no room for a copy of the log or of the catalogue.
+pub fn fsck(dir: &Path, boot_id: &str, tell: &mut Tell<'_>, moved: &mut dyn FnMut(u64)) -> io::Result<Summary> {
+    let disk = FileDisk::unchecked(dir);
+    let known = state::read(&disk, tell)?;
+    let catalogue = listed::Listed::open(&disk, boot_id, tell)?;
+    let (copies, bytes) = copies::check(&disk, &known, &catalogue, tell, moved)?;
+    catalogue.compare(&disk, tell)?;
+    Ok(Summary {
+        dir: dir.display().to_string(),
+        node: known.name(),
+        cluster: known.identity.as_ref().map(|identity| identity.cluster.to_string()),
+        copies,
+        bytes,
+    })
+}
