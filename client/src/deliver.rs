@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_store::digest::{BLOCK_BYTES, Digest};
-use cairn_store::id::Incarnation;
+use cairn_store::id::{Incarnation, RequestId};
 use cairn_store::name::Name;
 use cairn_store::segment::{Kind, Version};
 use rustix::fs::ioctl_ficlone;
@@ -161,6 +161,7 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     pub(crate) fn new(
+        request: RequestId,
         loaded: &Loaded,
         output: Output,
         range: Option<Range>,
@@ -177,7 +178,7 @@ impl Delivery {
             name: loaded.name.clone(),
             version: loaded.version,
             kind: loaded.kind,
-            wanted: Wanted { copy: loaded.copy, size: loaded.size, digest: loaded.digest },
+            wanted: Wanted { request, copy: loaded.copy, size: loaded.size, digest: loaded.digest },
             range: range.unwrap_or(whole),
             ranged: range.is_some(),
             path: loaded.path.clone(),

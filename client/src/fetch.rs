@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cairn_store::digest::{BLOCK_BYTES, BlockTable, Digest, Mismatch, block_count, block_len};
-use cairn_store::id::CopyId;
+use cairn_store::id::{CopyId, RequestId};
 use cairn_store::segment::SIZE_MAX;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -62,6 +62,8 @@ impl FetchError {
 /// What to fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
+    /// The request that this is for.
+    pub request: RequestId,
     /// The copy.
     pub copy: CopyId,
     /// Its size, in bytes.
@@ -89,7 +91,7 @@ impl Fetch {
     ) -> Result<Self, FetchError> {
         let mut stream = dial(connect, address, idle).await?;
         let opened = async {
-            wire::send(&mut stream, &Pull { copy: wanted.copy, from_block }).await?;
+            wire::send(&mut stream, &Pull { request: wanted.request, copy: wanted.copy, from_block }).await?;
             let PullAnswer(answer) = wire::receive(&mut stream).await?;
             let offer = answer?;
             check(&offer, &wanted)?;

@@ -4,7 +4,7 @@
 //! [`deliver`](crate::deliver) then copies from the node's local storage when that is on this machine, and else
 //! fetches over its data plane. A copy that does not verify while it is delivered is loaded once more, anew.
 
-use cairn_store::id::RequestId;
+use cairn_store::id::{Incarnation, RequestId};
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
 use cairn_store::segment::Version;
@@ -90,34 +90,37 @@ impl Client {
             }
         }
         let wait = self.wait_in_all();
-        let first = LoadRequest { request, wait, name, version, on, claim, stale };
-        let mut loaded = self.bring(&first, observer.as_ref()).await?;
+        let mut asked = LoadRequest { request, wait, name, version, on, claim, stale };
+        let mut loaded = self.bring(&asked, observer.as_ref()).await?;
         let Some(output) = output else { return Ok(loaded) };
         for _ in 1..DELIVERIES_MAX {
-            match self.deliver(&loaded, &output, range, observer.as_ref()).await {
+            match self.deliver(&asked, &loaded, &output, range, observer.as_ref()).await {
                 // Bad, or retired meanwhile: from elsewhere, or the newest again; what was claimed is claimed.
                 Err(Undelivered::BadCopy(_)) => {
-                    let version = if loaded.claimed { Some(loaded.version) } else { first.version };
-                    let again = LoadRequest { request: request::new_id(), version, claim: false, ..first.clone() };
-                    let better = self.bring(&again, observer.as_ref()).await;
+                    let version = if loaded.claimed { Some(loaded.version) } else { asked.version };
+                    asked = LoadRequest { request: request::new_id(), version, claim: false, ..asked };
+                    let better = self.bring(&asked, observer.as_ref()).await;
                     let better = better.map_err(|fault| if loaded.claimed { fault.unknown() } else { fault })?;
                     loaded = Loaded { claimed: loaded.claimed, ..better };
                 }
                 delivered => return delivery_of(loaded, delivered),
             }
         }
-        let delivered = self.deliver(&loaded, &output, range, observer.as_ref()).await;
+        let delivered = self.deliver(&asked, &loaded, &output, range, observer.as_ref()).await;
         delivery_of(loaded, delivered)
     }
 
     async fn deliver(
         &self,
+        asked: &LoadRequest,
         loaded: &Loaded,
         output: &Output,
         range: Option<Range>,
         observer: Option<&Observer>,
     ) -> Result<(), Undelivered> {
-        Delivery::new(loaded, output.clone(), range, observer.cloned())?.carry_out(self).await
+        Delivery::new(id_at(asked, loaded.incarnation), loaded, output.clone(), range, observer.cloned())?
+            .carry_out(self)
+            .await
     }
 
     /// Asks until the copy is in the node's local storage.
@@ -141,10 +144,9 @@ impl Client {
         let session = self.session(retry.left()).await?;
         let mut request = request.clone();
         if request.on.is_none() {
-            // "Here" is another place on every node, so each is asked under an id of its own.
             let hello = self.greet(&session, retry).await?;
             retry.at(hello.incarnation);
-            request.request = request.request.step(&hello.incarnation.to_string());
+            request.request = id_at(&request, hello.incarnation);
         }
         let observe = |done, total| {
             if let Some(observer) = observer {
@@ -156,6 +158,14 @@ impl Client {
             async move { rpc.load(context, request).await }
         })
         .await
+    }
+}
+
+/// The id under which a node is asked. "Here" is another place on every node, so each has an id of its own.
+fn id_at(request: &LoadRequest, node: Incarnation) -> RequestId {
+    match request.on {
+        Some(_) => request.request,
+        None => request.request.step(&node.to_string()),
     }
 }
 

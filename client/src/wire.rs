@@ -10,7 +10,7 @@
 
 use bincode::Options;
 use cairn_store::digest::Digest;
-use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, SegmentId};
+use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
 use cairn_store::name::Name;
 use cairn_store::segment::{Epoch, Receipt, Version};
 use cairn_store::time::LogTime;
@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The first bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"CRN1";
 /// Raised when old and new nodes can no longer talk.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// The bytes before a frame's body.
 pub const HEADER_BYTES: usize = 16;
 /// The longest body of a frame, in bytes.
@@ -92,6 +92,8 @@ pub struct Welcome(pub WelcomeResult);
 /// Sends a version's bytes to a new holder. The answer decides whether the payload follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Push {
+    /// The client's request that this is for, so that one save can be followed over all nodes.
+    pub request: RequestId,
     /// The segment.
     pub segment: SegmentId,
     /// Its name.
@@ -130,6 +132,8 @@ pub struct PushDone(pub Result<Receipt, Refusal>);
 /// Asks for a copy's bytes. On a good answer the block table follows, then the payload from `from_block` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pull {
+    /// The client's request that this is for.
+    pub request: RequestId,
     /// The copy.
     pub copy: CopyId,
     /// The first block to send.

@@ -172,8 +172,8 @@ impl Cluster {
         names.filter(|name| name != ".node").collect()
     }
 
-    /// The file of a node's copy of a version's bytes, found by its digest.
-    pub fn copy_on(&self, node: &str, digest: &str) -> Option<PathBuf> {
+    /// The files of all copies on a node, halves too.
+    pub fn copies(&self, node: &str) -> Vec<PathBuf> {
         fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
                 let path = entry.path();
@@ -186,8 +186,14 @@ impl Cluster {
         }
         let mut found = Vec::new();
         walk(&self.node(node).dir.join("segments"), &mut found);
+        found
+    }
+
+    /// The file of a node's copy of a version's bytes, found by its digest.
+    pub fn copy_on(&self, node: &str, digest: &str) -> Option<PathBuf> {
         // One that goes away while it is looked at is not the one.
-        found.into_iter().find(|path| crate::files::digest_of(path).is_ok_and(|found| found == digest))
+        let is = |path: &PathBuf| crate::files::digest_of(path).is_ok_and(|found| found == digest);
+        self.copies(node).into_iter().find(is)
     }
 
     fn revived_pid(&self, name: &str) -> Option<i32> {

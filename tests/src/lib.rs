@@ -6,6 +6,7 @@
 //! - [`run`]: one call of a program, and what it said;
 //! - [`files`]: real input: an SQLite database, executables, sizes around the block size;
 //! - [`shared`]: one cluster for several test functions;
+//! - [`terminal`]: a command on a terminal;
 //! - [`wait`]: for an event, never for a time.
 //!
 //! A failed expectation panics: this crate is only ever used by tests.
@@ -23,6 +24,7 @@ pub mod files;
 pub mod prepared;
 pub mod run;
 pub mod shared;
+pub mod terminal;
 pub mod wait;
 
 pub use cluster::{Cluster, NodeProcess};

@@ -13,7 +13,7 @@ use cairn_client::wire::{
     RefusalCode, Sealed, Welcome,
 };
 use cairn_store::digest::{BLOCK_BYTES, BlockTable, Digest, TableBuilder};
-use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, SegmentId};
+use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
 use cairn_store::segment::{Epoch, Version};
 use cairn_store::time::LogTime;
 use cairn_tests::wait::{PATIENCE, until};
@@ -155,7 +155,10 @@ fn garbage_ends_the_connection_and_nothing_else() {
         ("ones".into(), vec![0xff; 4096]),
         ("HTTP".into(), b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),
         ("TLS".into(), [b"\x16\x03\x01\x02\x00\x01".as_slice(), &[7; 600]].concat()),
-        ("a frame of another kind".into(), frame(&Pull { copy: CopyId(Uuid::nil()), from_block: 0 })),
+        (
+            "a frame of another kind".into(),
+            frame(&Pull { request: RequestId(Uuid::nil()), copy: CopyId(Uuid::nil()), from_block: 0 }),
+        ),
         ("a body that is no greeting".into(), wire::encode(Kind::Greeting, &[0xff; 100]).unwrap()),
         ("an empty body".into(), wire::encode(Kind::Greeting, &[]).unwrap()),
         ("a body with more behind it".into(), wire::encode(Kind::Greeting, &[0; 100]).unwrap()),
@@ -255,7 +258,16 @@ fn another_protocol_is_told_which_one_is_spoken_here() {
 
 fn order(copy: CopyId, size: u64) -> Push {
     let segment = SegmentId(Uuid::from_u128(copy.0.as_u128() ^ 1));
-    Push { segment, name: "pushed".parse().unwrap(), version: Version(1), epoch: Epoch(1), save: true, copy, size }
+    Push {
+        request: RequestId(Uuid::nil()),
+        segment,
+        name: "pushed".parse().unwrap(),
+        version: Version(1),
+        epoch: Epoch(1),
+        save: true,
+        copy,
+        size,
+    }
 }
 
 /// Whether any file of a copy lies on n1.
@@ -282,7 +294,7 @@ fn a_client_writes_nothing_over_the_data_port() {
     }
     assert!(!lies_there(&cluster, copy));
     let mut socket = welcomed(&cluster, Port::Data, &Greeting::Client);
-    send(socket.as_mut(), &frame(&Pull { copy, from_block: 0 }));
+    send(socket.as_mut(), &frame(&Pull { request: RequestId(Uuid::nil()), copy, from_block: 0 }));
     let PullAnswer(answer) = receive(socket.as_mut()).unwrap();
     assert_eq!(answer.unwrap_err().code, RefusalCode::Gone);
     assert_serves(&cluster, "after-a-push");
@@ -297,11 +309,11 @@ fn a_pull_from_beyond_the_end_is_refused_and_the_copy_stays_good() {
     let copy: CopyId = held.file_stem().unwrap().to_str().unwrap().parse().unwrap();
     for from_block in [2, u64::MAX] {
         let mut socket = welcomed(&cluster, Port::Data, &Greeting::Client);
-        send(socket.as_mut(), &frame(&Pull { copy, from_block }));
+        send(socket.as_mut(), &frame(&Pull { request: RequestId(Uuid::nil()), copy, from_block }));
         let PullAnswer(answer) = receive(socket.as_mut()).unwrap();
         answer.unwrap_err();
         // The same connection goes on.
-        send(socket.as_mut(), &frame(&Pull { copy, from_block: 0 }));
+        send(socket.as_mut(), &frame(&Pull { request: RequestId(Uuid::nil()), copy, from_block: 0 }));
         let PullAnswer(answer) = receive(socket.as_mut()).unwrap();
         let offer = answer.unwrap();
         assert_eq!((offer.size, offer.table), (1000, 32));

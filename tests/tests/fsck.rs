@@ -277,3 +277,63 @@ fn folders(stopped: &Stopped) {
     assert!(listing(&empty).is_empty(), "nothing was made there");
     fsck(&empty, "xml").expect(2);
 }
+
+#[test]
+fn the_node_does_what_a_check_says() {
+    let mut cluster = prepared::start(3, 0, &[]);
+    let mut digests = Vec::new();
+    for (seed, name) in NAMES.iter().enumerate() {
+        let file = files::random(&cluster.scratch(), name, SIZE, seed as u64);
+        cluster.cairn("n1", ["save".as_ref(), name.as_ref(), file.as_os_str()]).expect(0);
+        digests.push(files::digest(&file));
+    }
+    let dir = cluster.node("n3").dir;
+    // Killed, as a power cut would: nothing is wrong with that.
+    cluster.kill("n3");
+    fsck(&dir, "json").expect(0);
+
+    let copy = |nth: usize| copy_of(&dir, &digests[nth]);
+    let (table, bytes, alone, flipped) = (copy(0), copy(1), copy(2), copy(3));
+    flip(&table.with_extension("toc"), 60);
+    fs::remove_file(bytes).unwrap();
+    fs::remove_file(alone.with_extension("toc")).unwrap();
+    flip(&flipped, 7);
+    let all = findings(&dir, 6);
+    says(only(&all, "table"), "node_will", "put the copy into quarantine, and tell the cluster that it is corrupt");
+    says(about(&all, "the bytes that it describes are gone"), "node_will", "the copy is missing");
+    says(about(&all, "it is not here"), "node_will", "tell the cluster that it is missing");
+    says(about(&all, "never finished"), "node_will", "remove it");
+    says(about(&all, "block 0 does not match"), "node_will", "keep it until it is asked for");
+
+    cluster.revive("n3");
+    let until_state = |name: &str, state: &str| {
+        until(&format!("{name} on n3 is {state}"), || {
+            cluster.holders("n1", name).contains(&("n3".into(), state.into())).then_some(())
+        });
+    };
+    until_state(NAMES[0], "corrupt");
+    until_state(NAMES[1], "missing");
+    until_state(NAMES[2], "missing");
+    assert!(!alone.exists(), "bytes without a .toc are a half");
+    until_state(NAMES[3], "durable");
+    cluster.cairn("n3", ["load", NAMES[3]]).expect(0);
+    assert!(!flipped.exists(), "a good copy has taken its place");
+
+    let pid = cluster.node("n3").pid;
+    cluster.signal("n3", Signal::TERM);
+    until("the node has ended", || gone(pid).then_some(()));
+    let left = findings(&dir, 0);
+    let id = table.file_stem().unwrap().to_str().unwrap();
+    let aside = left.iter().find(|finding| finding["path"].as_str().unwrap().contains(id)).unwrap();
+    assert_eq!(aside["what"], "quarantine");
+    says(aside, "node_will", "until the cluster no longer lists it");
+}
+
+const NAMES: [&str; 4] = ["table", "bytes", "alone", "flipped"];
+
+/// The one finding with these words.
+#[track_caller]
+fn about<'a>(findings: &'a [Value], words: &str) -> &'a Value {
+    let said = |finding: &&Value| finding["problem"].as_str().unwrap().contains(words);
+    findings.iter().find(said).unwrap_or_else(|| panic!("{words:?} in {findings:?}"))
+}

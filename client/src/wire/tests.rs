@@ -20,6 +20,7 @@ fn sent(body: &impl Body) -> Vec<u8> {
 
 fn push(name: &str, numbers: [u64; 3], save: bool) -> Push {
     Push {
+        request: RequestId(Uuid::from_u128(3)),
         segment: SegmentId(Uuid::from_u128(1)),
         name: name.parse().unwrap(),
         version: Version(numbers[0]),
@@ -33,8 +34,24 @@ fn push(name: &str, numbers: [u64; 3], save: bool) -> Push {
 #[test]
 fn a_frame_has_these_bytes() {
     let bytes = sent(&Greeting::Client);
-    assert_eq!(bytes[..12], *b"CRN1\x01\0\x01\0\x01\0\0\0");
+    assert_eq!(bytes[..12], *b"CRN1\x02\0\x01\0\x01\0\0\0");
     assert_eq!(bytes.len(), HEADER_BYTES + 1);
+}
+
+/// What travels is known to the byte: a change needs a new protocol, and fixtures beside these.
+#[test]
+fn the_frames_of_a_transfer_are_frozen() {
+    let frames = [
+        ("push", sent(&push("a/b", [1, 2, 3], true)), &include_bytes!("../../fixtures/push-v2.bin")[..]),
+        (
+            "pull",
+            sent(&Pull { request: RequestId(Uuid::from_u128(3)), copy: CopyId(Uuid::from_u128(2)), from_block: 7 }),
+            &include_bytes!("../../fixtures/pull-v2.bin")[..],
+        ),
+    ];
+    for (name, frame, fixture) in frames {
+        assert_eq!(frame, fixture, "{name}: {}", frame.escape_ascii());
+    }
 }
 
 #[test]

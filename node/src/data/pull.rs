@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_client::wire::{self, Pull, PullAnswer, Refusal, RefusalCode, WireError};
 use cairn_store::digest::{BLOCK_BYTES, BlockTable, Digest, Mismatch, block_count};
-use cairn_store::id::CopyId;
+use cairn_store::id::{CopyId, RequestId};
 use cairn_store::plan::source::Holder;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncReadExt;
@@ -54,6 +54,8 @@ impl PullError {
 pub struct Incoming {
     /// The copy that it becomes.
     pub copy: CopyId,
+    /// The client's request that it is for.
+    request: RequestId,
     size: u64,
     digest: Digest,
     inner: Arc<Mutex<Inner>>,
@@ -72,12 +74,18 @@ struct Inner {
 
 impl Incoming {
     /// Begins one.
-    pub async fn begin(core: &Core, size: u64, digest: Digest, meter: Arc<Meter>) -> io::Result<Self> {
+    pub async fn begin(
+        core: &Core,
+        request: RequestId,
+        size: u64,
+        digest: Digest,
+        meter: Arc<Meter>,
+    ) -> io::Result<Self> {
         let copy = core.env.copy_id();
         let (writer, room) = core.create(copy, size).await?;
         let (writer, received) = (Some(writer), core.counts.received.clone());
         let inner = Inner { writer, table: None, verified: 0, mismatch: None, fault: None, meter, received };
-        Ok(Self { copy, size, digest, inner: Arc::new(Mutex::new(inner)), _room: room })
+        Ok(Self { request, copy, size, digest, inner: Arc::new(Mutex::new(inner)), _room: room })
     }
 
     /// Takes what it still lacks from one source. What was verified stays, whatever happens then.
@@ -103,7 +111,7 @@ impl Incoming {
         let idle = core.limits.idle;
         let from_block = self.lock().verified;
         let mut stream = core.links.dial(source.node, Port::Data, None).await?;
-        wire::send(&mut stream, &Pull { copy: source.copy, from_block }).await?;
+        wire::send(&mut stream, &Pull { request: self.request, copy: source.copy, from_block }).await?;
         let answer = core.env.timeout(idle, wire::receive(&mut stream)).await;
         let PullAnswer(answer) = answer.ok_or(PullError::Silent)??;
         let offer = answer.map_err(PullError::Refused)?;

@@ -40,13 +40,19 @@ pub async fn receive(
     match received {
         Ok((mut stream, arrived)) => {
             let done = publish(core, &push, draft, arrived).await;
-            if done.is_err() {
-                core.discard(push.copy).await;
+            let Push { name, request, copy, size, .. } = &push;
+            match &done {
+                Ok(_) => tracing::info!(%name, %request, %copy, size, "a copy was received and is durable"),
+                Err(refused) => {
+                    tracing::warn!(%name, %request, %copy, %refused, "a copy was received and not taken");
+                    core.discard(push.copy).await;
+                }
             }
             wire::send(&mut stream, &PushDone(done)).await?;
             Ok(stream)
         }
         Err(e) => {
+            tracing::warn!(name = %push.name, request = %push.request, copy = %push.copy, error = %e, "a copy did not arrive");
             core.discard(push.copy).await;
             Err(e)
         }

@@ -71,6 +71,14 @@ pub async fn serve(
         Ok(())
     });
     let sent = stream.send_payload(&core.env, source, offset, limits, progress).await;
+    let Pull { request, copy, .. } = pull;
+    let bytes = size.saturating_sub(offset);
+    match &sent {
+        Ok(_) => tracing::info!(name = %toc.name, %request, %copy, bytes, "a copy was given to a loader"),
+        Err(error) => {
+            tracing::info!(name = %toc.name, %request, %copy, %error, "a loader did not take all of a copy")
+        }
+    }
     if sent.as_ref().err().is_some_and(unreadable) {
         core.suspect(pull.copy);
     }

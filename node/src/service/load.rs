@@ -54,7 +54,12 @@ impl Service {
         let asked = LoadRequest { wait: Duration::ZERO, on: None, ..request.clone() };
         let begin = |meter| async move {
             let begun = core.env.clock.now();
+            let (name, id) = (request.name.clone(), request.request);
             let loaded = run(&core, request, meter).await;
+            match &loaded {
+                Ok(loaded) => tracing::info!(%name, request = %id, version = %loaded.version, "loaded"),
+                Err(error) => tracing::warn!(%name, request = %id, %error, "load failed"),
+            }
             if loaded.is_ok() {
                 core.counts.loaded(core.env.clock.now().saturating_sub(begun));
             }

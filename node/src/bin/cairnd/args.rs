@@ -34,8 +34,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Check the folder of a node that does not run: every block of every copy, the log and the metadata. Nothing is
-    /// changed. Exit 6 if anything is damaged or lost.
+    /// Check the folder of a node that does not run; nothing is changed.
+    ///
+    /// Every block of every copy, the log and the metadata. Exit 6 if anything is damaged or lost.
     Fsck(FsckArgs),
     /// Write the manual's pages into a folder.
     #[command(hide = true)]

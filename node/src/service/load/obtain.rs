@@ -44,7 +44,7 @@ impl Loading<'_> {
             let receipt = Some(receipt).filter(|_| !record.refers_to(copy));
             return Ok(Obtained { copy, receipt, sources: vec![(self.core.me(), record.size)] });
         }
-        let begun = Incoming::begin(self.core, record.size, record.digest, meter.clone()).await;
+        let begun = Incoming::begin(self.core, self.request.request, record.size, record.digest, meter.clone()).await;
         let incoming = begun.map_err(|e| disk_failed(self.core, &e))?;
         let obtained = match self.pull_from_any(&incoming, record, deadline).await {
             Ok(sources) => meter.while_ticking(&self.core.env, self.publish(&incoming, sources)).await,

@@ -279,6 +279,7 @@ impl Transfer {
         core.env.clone().spawn(async move {
             let Order { core, request, target, source, table, meter } = order;
             let what = Push {
+                request: request.request,
                 segment: target.segment,
                 name: request.name.clone(),
                 version: target.head.next(),
