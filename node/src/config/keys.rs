@@ -42,7 +42,7 @@ pub const KEYS: &[Key] = &[
     key("raft.election_max", Some("1200ms"), "after this silence at the latest"),
     key("raft.snapshot_every", Some("20000"), "a snapshot of the metadata after so many entries"),
     key("limits.transfers", Some("64"), "payloads at once, in and out each"),
-    key("limits.connections", Some("4096"), "connections at once, on each port"),
+    key("limits.connections", Some("4096"), "connections at once, on each port; some 40 KiB each"),
     key("limits.reserve", Some("64MiB"), "bytes of disk that saves leave free"),
     key("limits.idle", Some("15s"), "a transfer that moves nothing for so long is given up"),
     key("limits.down_after", Some("3s"), "a node that is silent for so long is marked down"),
