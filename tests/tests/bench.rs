@@ -34,8 +34,16 @@ fn assert_figures(sheet: &Value, every_run: &[&str], once: &[&str]) {
     for key in once {
         assert!(sheet[*key].is_number(), "{key}: {sheet}");
     }
-    for key in ["cpu", "cores", "memory_bytes", "kernel", "file_system", "load_average_before", "load_average_after"]
-    {
+    for key in [
+        "cpu",
+        "cores",
+        "memory_bytes",
+        "kernel",
+        "file_system",
+        "load_average_before",
+        "load_average_after",
+        "stolen_share",
+    ] {
         assert!(sheet["machine"].get(key).is_some(), "{key}: {sheet}");
     }
 }

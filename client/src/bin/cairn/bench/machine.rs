@@ -18,6 +18,37 @@ pub(super) struct Machine {
     /// Processes that wanted to run, on average over a minute, before and after: others share the machine.
     load_average_before: Option<f64>,
     load_average_after: Option<f64>,
+    /// Which part of the processors' time other virtual machines took meanwhile, 0 to 1.
+    stolen_share: Option<f64>,
+    #[serde(skip)]
+    before: Option<Ticks>,
+}
+
+/// Time of all processors since the machine started, in ticks.
+#[derive(Clone, Copy, Debug)]
+struct Ticks {
+    all: u64,
+    stolen: u64,
+}
+
+/// Which number of `/proc/stat`'s first line is the time that was stolen, and after how many all are in it: what follows
+/// is part of the others.
+const STOLEN_FIELD: usize = 7;
+const FIELDS: usize = 8;
+
+impl Ticks {
+    fn look() -> Option<Self> {
+        let line = line_of("/proc/stat", "cpu ")?;
+        let fields: Option<Vec<u64>> = line.split_whitespace().take(FIELDS).map(|field| field.parse().ok()).collect();
+        let fields = fields?;
+        Some(Self { all: fields.iter().sum(), stolen: *fields.get(STOLEN_FIELD)? })
+    }
+
+    fn stolen_share_since(self, before: Self) -> Option<f64> {
+        let all = self.all.checked_sub(before.all).filter(|all| *all > 0)?;
+        let share = self.stolen.checked_sub(before.stolen)? as f64 / all as f64;
+        Some((share * 1e3).round() / 1e3)
+    }
 }
 
 impl Machine {
@@ -34,12 +65,15 @@ impl Machine {
             file_system: file_system(dir),
             load_average_before: load_average(),
             load_average_after: None,
+            stolen_share: None,
+            before: Ticks::look(),
         }
     }
 
     /// After it.
     pub(super) fn look_again(self) -> Self {
-        Self { load_average_after: load_average(), ..self }
+        let stolen = Ticks::look().zip(self.before).and_then(|(now, before)| now.stolen_share_since(before));
+        Self { load_average_after: load_average(), stolen_share: stolen, ..self }
     }
 
     /// For people.
@@ -48,7 +82,7 @@ impl Machine {
         let number = |value: Option<f64>| value.map_or_else(|| "?".into(), |value| value.to_string());
         let gib = self.memory_bytes.map(|bytes| ((bytes as f64 / f64::from(1 << 30)) * 10.0).round() / 10.0);
         format!(
-            "{} × {}, {} GiB, Linux {}, {}; load average {} before, {} after",
+            "{} × {}, {} GiB, Linux {}, {}; load average {} before, {} after, {} of the time stolen",
             self.cores.map_or_else(|| "?".into(), |cores| cores.to_string()),
             text(&self.cpu),
             number(gib),
@@ -56,6 +90,7 @@ impl Machine {
             text(&self.file_system),
             number(self.load_average_before),
             number(self.load_average_after),
+            number(self.stolen_share),
         )
     }
 }
