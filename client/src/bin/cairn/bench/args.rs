@@ -27,7 +27,7 @@ pub(crate) enum BenchCommand {
     ///
     /// Into the node's local storage, without --out, from a disk and not from memory, for every contestant.
     Load(TransferArgs),
-    /// Save small files again and again, each client under a name of its own, beside the machine's limit.
+    /// Save small files again and again, each client under its own name, beside the limit.
     Small(SmallArgs),
     /// Change metadata only, with one client and with many, beside etcd with three members.
     ///
