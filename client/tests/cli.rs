@@ -50,11 +50,13 @@ fn help_lists_exactly_what_is_built() {
         "release",
         "node",
         "cluster",
+        "bench",
         "completions",
     ];
     assert_eq!(listed(&["--help"]), all);
     assert_eq!(listed(&["node", "--help"]), ["ls", "show"]);
     assert_eq!(listed(&["cluster", "--help"]), ["status", "peers", "health"]);
+    assert_eq!(listed(&["bench", "--help"]), ["save", "load", "small", "meta", "memory"]);
     let help = |command| text(&cairn(&[command, "--help"]).stdout).to_owned();
     for word in ["--lease", "--archive", "--durability", "--from", "global"] {
         assert!(!help("save").contains(&format!("{word} ")) && !help("load").contains(&format!("{word} ")), "{word}");

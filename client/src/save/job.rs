@@ -92,9 +92,15 @@ impl Job {
         }
         self.request.wait = client.wait_in_all();
         self.spooled.iter_mut().for_each(Spooled::hand_over);
-        let observe = |done, total| self.observe(Step { phase: Phase::Sending, done, total });
+        // Not through `self`, whose stream no two threads may share: callers spawn saves.
+        let (observer, request) = (self.observer.clone(), self.request.clone());
+        let observe = move |done, total| {
+            if let Some(observer) = &observer {
+                observer(Step { phase: Phase::Sending, done, total });
+            }
+        };
         follow(client, &session, retry, observe, |rpc, context| {
-            let request = self.request.clone();
+            let request = request.clone();
             async move { rpc.save(context, request).await }
         })
         .await
@@ -177,14 +183,8 @@ impl Job {
         }
     }
 
-    fn observe(&self, step: Step) {
-        if let Some(observer) = &self.observer {
-            observer(step);
-        }
-    }
-
     /// Sees to it that the result is that of these bytes: an earlier save may have had the request id.
-    pub(super) async fn compare(&self, saved: &Saved) -> Result<(), Fault> {
+    pub(super) async fn compare(&mut self, saved: &Saved) -> Result<(), Fault> {
         let Some(spooled) = self.spooled.first().or(self.given.as_ref()).filter(|_| self.repeats) else {
             return Ok(());
         };

@@ -20,6 +20,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::bench::BenchCommand;
 use crate::output::{Format, Output};
 use crate::report::Report;
 
@@ -44,15 +45,14 @@ pub(crate) struct Globals {
     /// How to print: for people, as one JSON document, or as one JSON object a line.
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
-    /// Which nodes to ask, in turn: HOST:PORT or unix:PATH, separated by commas.
+    /// Which nodes to ask, in turn: HOST:PORT or unix:PATH, separated by commas. [default: 127.0.0.1:7420]
     #[arg(
         long,
         global = true,
         env = "CAIRN_ENDPOINTS",
         hide_env_values = true,
         value_delimiter = ',',
-        value_name = "ADDR",
-        default_value = ENDPOINT_DEFAULT
+        value_name = "ADDR"
     )]
     endpoint: Vec<String>,
     /// How long to go on trying; for save and load, without progress.
@@ -64,17 +64,24 @@ pub(crate) struct Globals {
 impl Globals {
     /// Who asks the nodes, for as long as most commands do.
     pub(crate) fn client(&self) -> Client {
-        Client::new(self.endpoints(), self.timeout.unwrap_or(TIMEOUT_DEFAULT))
+        Client::new(self.endpoints(), self.timeout())
+    }
+
+    /// How long most commands go on trying.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT_DEFAULT)
     }
 
     /// The endpoints; an empty variable stands for the default.
     pub(crate) fn endpoints(&self) -> Vec<String> {
+        self.named_endpoints().unwrap_or_else(|| vec![ENDPOINT_DEFAULT.into()])
+    }
+
+    /// The endpoints that were named.
+    pub(crate) fn named_endpoints(&self) -> Option<Vec<String>> {
         let named = self.endpoint.iter().map(|e| e.trim()).filter(|e| !e.is_empty());
-        let mut named: Vec<String> = named.map(str::to_owned).collect();
-        if named.is_empty() {
-            named.push(ENDPOINT_DEFAULT.into());
-        }
-        named
+        let named: Vec<String> = named.map(str::to_owned).collect();
+        Some(named).filter(|named| !named.is_empty())
     }
 }
 
@@ -111,6 +118,14 @@ pub(crate) enum Command {
     Cluster {
         #[command(subcommand)]
         command: ClusterCommand,
+    },
+    /// Measure the cluster beside what the machine and other programs can do.
+    ///
+    /// A running cluster if --endpoint or CAIRN_ENDPOINTS names one, else three nodes that are started for it. Nothing is
+    /// left behind.
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
     },
     /// Print what a shell needs to complete these commands.
     Completions {

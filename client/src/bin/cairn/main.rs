@@ -1,12 +1,13 @@
 //! `cairn`: asks a cluster, from the command line.
 //!
 //! - `args`: what can be typed;
-//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `watch`, `claim`, `release`, `node`, `cluster`,
-//!   `completions`, `man`;
+//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `watch`, `claim`, `release`, `node`,
+//!   `cluster`, `bench`, `completions`, `man`;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
 //! - `report`: errors; `progress`: the bar on a terminal.
 
 mod args;
+mod bench;
 mod claim;
 mod cluster;
 mod completions;
@@ -67,15 +68,23 @@ fn log() {
     layer.with_target(false).with_env_filter(filter).init();
 }
 
-/// A signal drops the work, so that what it put on disk is tidied.
+/// A signal drops the work, so that what it put on disk is tidied. A measurement has more to tidy, and asks for itself.
 async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return run(args, output).await;
-    };
+    let tidies_itself = matches!(args.command, Command::Bench { .. });
     tokio::select! {
         done = run(args, output) => done,
-        _ = int.recv() => Err(Report::interrupted(130)),
-        _ = term.recv() => Err(Report::interrupted(143)),
+        report = interrupted(), if !tidies_itself => Err(report),
+    }
+}
+
+/// Ends with the first signal that asks this process to end.
+async fn interrupted() -> Report {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => Report::interrupted(130),
+        _ = term.recv() => Report::interrupted(143),
     }
 }
 
@@ -99,6 +108,7 @@ async fn run(args: Args, output: &Output) -> Result<u8, Report> {
         Command::Cluster { command: ClusterCommand::Status } => cluster::status(&client, output).await,
         Command::Cluster { command: ClusterCommand::Peers } => cluster::peers(&client, output).await,
         Command::Cluster { command: ClusterCommand::Health } => cluster::health(&client, output).await,
+        Command::Bench { command } => bench::run(&globals, command, output).await,
         Command::Completions { shell } => completions::run(shell, output),
         Command::Man { dir } => man::run(&dir),
     }

@@ -30,7 +30,8 @@ fn global_options_are_valid_before_and_after_the_command() {
 
 #[test]
 fn an_empty_endpoint_stands_for_the_default() {
-    assert_eq!(parsed("cairn --endpoint= ls").unwrap().globals.endpoints(), [ENDPOINT_DEFAULT]);
+    let globals = parsed("cairn --endpoint= ls").unwrap().globals;
+    assert_eq!((globals.endpoints(), globals.named_endpoints()), (vec![ENDPOINT_DEFAULT.to_owned()], None));
 }
 
 #[test]

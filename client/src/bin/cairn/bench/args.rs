@@ -1,0 +1,140 @@
+//! What can be typed after `cairn bench`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use super::size::size_of;
+
+/// Fewer runs than this give no result worth keeping.
+pub(super) const RUNS_WORTH_KEEPING: u32 = 5;
+/// The most runs of one measurement.
+const RUNS_MAX: i64 = 1000;
+/// The most clients at once; each has a connection of its own.
+const CLIENTS_MAX: i64 = 1024;
+/// The most nodes that one save goes to.
+const REPLICAS_MAX: i64 = 8;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Save one large file to other nodes, beside the machine's limit and rsync --fsync.
+    ///
+    /// The file is moved (--move), and lies in memory and on the disk before. The limit sends it with sendfile to as many
+    /// receivers, which write it past the page cache and fdatasync.
+    Save(TransferArgs),
+    /// Load one large file on a node without a copy, beside the machine's limit and rsync --fsync.
+    ///
+    /// Into the node's local storage, without --out, from a disk and not from memory, for every contestant.
+    Load(TransferArgs),
+    /// Save small files again and again, each client under its own name, beside the limit.
+    Small(SmallArgs),
+    /// Change metadata only, with one client and with many, beside etcd with three members.
+    ///
+    /// One operation is one claim of a name: the name is looked up, with the word of a majority that this is its newest
+    /// state, then one entry is written to the logs of a majority and applied. A registration is the second half of
+    /// that. An operation of etcd is one put of 1 KiB over gRPC.
+    Meta(MetaArgs),
+    /// The most memory that each node ever used, after a save and a load of one large file.
+    Memory(MemoryArgs),
+}
+
+impl BenchCommand {
+    pub(super) fn common(&self) -> &Common {
+        match self {
+            Self::Save(args) | Self::Load(args) => &args.common,
+            Self::Small(args) => &args.common,
+            Self::Meta(args) => &args.common,
+            Self::Memory(args) => &args.common,
+        }
+    }
+}
+
+/// What all measurements have. Without --endpoint and CAIRN_ENDPOINTS each starts three nodes of its own.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Where to put a folder for what is written on the way; by default beside the node's spool, or among the temporary
+    /// files if the nodes are started. Best on the file system of the nodes.
+    #[arg(long)]
+    pub(super) dir: Option<PathBuf>,
+    /// Measure without the programs that it is compared with.
+    #[arg(long)]
+    pub(super) without_peers: bool,
+}
+
+/// How often.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Runs {
+    /// How often each contestant runs, in turn; fewer than 5 are only a look.
+    #[arg(long, value_name = "N", default_value_t = RUNS_WORTH_KEEPING, value_parser = clap::value_parser!(u32).range(1..=RUNS_MAX))]
+    pub(super) runs: u32,
+}
+
+/// How long one run lasts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Span {
+    /// How long one run lasts, in seconds.
+    #[arg(long = "seconds", value_name = "S", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(super) seconds: u32,
+}
+
+impl Span {
+    pub(super) fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TransferArgs {
+    /// How large the file is: bytes, or a number with KiB, MiB or GiB.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size_of)]
+    pub(super) size: u64,
+    /// Copies on so many other nodes; of a load there is one before.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=REPLICAS_MAX))]
+    pub(super) replicas: u8,
+    #[command(flatten)]
+    pub(super) runs: Runs,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SmallArgs {
+    /// How large each file is: bytes, or a number with KiB, MiB or GiB.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size_of)]
+    pub(super) size: u64,
+    /// How many clients save at once.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    pub(super) clients: u32,
+    /// Copies on so many other nodes.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=REPLICAS_MAX))]
+    pub(super) replicas: u8,
+    #[command(flatten)]
+    pub(super) span: Span,
+    #[command(flatten)]
+    pub(super) runs: Runs,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MetaArgs {
+    /// How many clients there are at once, beside the measurement with one.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    pub(super) clients: u32,
+    #[command(flatten)]
+    pub(super) span: Span,
+    #[command(flatten)]
+    pub(super) runs: Runs,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MemoryArgs {
+    /// How large the file is: bytes, or a number with KiB, MiB or GiB.
+    #[arg(long, value_name = "SIZE", default_value = "8GiB", value_parser = size_of)]
+    pub(super) size: u64,
+    #[command(flatten)]
+    pub(super) common: Common,
+}

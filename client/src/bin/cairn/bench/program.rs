@@ -1,0 +1,75 @@
+//! Processes that end with the measurement.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::report::Report;
+
+/// How long a process may take to end when it is asked to: `cairnd dev` gives its nodes ten seconds.
+const END_PATIENCE: Duration = Duration::from_secs(15);
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The file of a program of this name: in the folders of PATH.
+pub(super) fn on_path(name: &str) -> Option<Box<Path>> {
+    let path = env::var_os("PATH")?;
+    let mut files = env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
+    files.find(|file| file.is_file()).map(Into::into)
+}
+
+/// A process. Dropped, it is asked to end, and has ended.
+pub(super) struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Starts it in a group of its own: Ctrl-C is for this process, which ends the other.
+    pub(super) fn spawn(command: &mut Command) -> Result<Self, Report> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).process_group(0).spawn();
+        let failed = |error| Report::internal(format!("cannot start {name}: {error}"));
+        child.map(|child| Self { child }).map_err(failed)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Not reaped yet, so the number is still this process's.
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.has_ended() {
+            return;
+        }
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + END_PATIENCE;
+        while Instant::now() < deadline {
+            if self.has_ended() {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
