@@ -6,10 +6,10 @@ use cairn_client::api::{
     ClaimRequest, Claimed, Code, Error, PinRequest, ReleaseRequest, RemoveRequest, UnpinRequest,
 };
 use cairn_store::id::{RequestId, SegmentId};
-use cairn_store::meta::{Command, Outcome, Request, Scope};
+use cairn_store::meta::{Command, Outcome, Rejection, Reply, Request, Scope};
 use cairn_store::name::Name;
 use cairn_store::node::Role;
-use cairn_store::segment::Version;
+use cairn_store::segment::{Segment, Version};
 
 use super::Service;
 use super::answer::{no_such_name, no_such_node, unexpected};
@@ -25,20 +25,39 @@ impl Service {
             );
         }
         let deadline = self.deadline(request.wait);
+        // What this node has applied is nearly always the newest, and a claim on anything older is refused: so one round
+        // to the leader is enough.
+        let seen = core.now().state;
+        if let Some(segment) = seen.by_name(name) {
+            let reply = self.claim_as_seen(segment, request.request.step("claim"), deadline).await?;
+            if !reply.as_ref().is_err_and(outdated) {
+                return self.claimed(segment, reply);
+            }
+        }
         let state = core.read(deadline).await?.state;
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
-        // A bare claim passes the head that it looked up (R3).
+        // The answer to the first step is remembered, refusals too.
+        let reply = self.claim_as_seen(segment, request.request.step("claim what was read"), deadline).await?;
+        self.claimed(segment, reply)
+    }
+
+    /// A bare claim passes the head that was looked up (R3).
+    async fn claim_as_seen(&self, segment: &Segment, step: RequestId, deadline: Duration) -> Result<Reply, Error> {
         let command = Command::Claim {
-            request: until(core, request.request.step("claim"), deadline),
+            request: until(&self.core, step, deadline),
             segment: segment.id,
             epoch: segment.epoch,
             head: segment.head,
-            node: core.me(),
+            node: self.core.me(),
         };
-        match core.answer(name, core.propose(command, deadline).await?)? {
+        self.core.propose(command, deadline).await
+    }
+
+    fn claimed(&self, segment: &Segment, reply: Reply) -> Result<Claimed, Error> {
+        match self.core.answer(&segment.name, reply)? {
             Outcome::Claimed { epoch } => {
                 let head = Some(segment.head).filter(|head| *head != Version::NONE);
-                Ok(Claimed { name: name.clone(), owner: core.profile.name.clone(), epoch, head })
+                Ok(Claimed { name: segment.name.clone(), owner: self.core.profile.name.clone(), epoch, head })
             }
             other => Err(unexpected(&other)),
         }
@@ -110,4 +129,9 @@ impl Service {
         let reply = self.core.propose(command, deadline).await?;
         reply.map(drop).map_err(|rejection| Error::new(Code::Conflict, rejection.to_string()))
     }
+}
+
+/// Whether a command was refused because what it was made of is not the newest any more.
+fn outdated(rejection: &Rejection) -> bool {
+    matches!(rejection, Rejection::StaleEpoch { .. } | Rejection::HeadMoved { .. } | Rejection::NoSuchSegment)
 }
