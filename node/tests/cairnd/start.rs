@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
-use crate::harness::{Dev, config, nodes, refused, run, wait_until};
+use crate::harness::{Dev, cairnd, config, nodes, refused, run, wait_until};
 
 /// A folder that is ready to be started; its configuration.
 fn initialised(dir: &Path) -> PathBuf {
@@ -76,6 +76,44 @@ fn what_is_no_file_is_named_and_does_not_make_it_wait() {
 }
 
 #[test]
+fn what_a_newer_program_wrote_stops_it_and_stays_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let file = initialised(dir.path());
+    let (data, word) = (dir.path().join("data"), file.to_str().unwrap());
+    let (log, socket) = (dir.path().join("log"), data.join("cairnd.sock"));
+    drop(Running::start(&mut cairnd(&["start", "--config", word]), &log, &socket));
+    let identity = fs::read(data.join("node.toml")).unwrap();
+
+    // Its first record: kind, version 2, an empty body.
+    let snapshot = [b"RAFT".as_slice(), &2_u16.to_le_bytes(), &[0; 8]].concat();
+    fs::write(data.join("snapshots/state"), &snapshot).unwrap();
+    let wal = || {
+        let entries = fs::read_dir(data.join("log")).unwrap().map(|entry| entry.unwrap().path());
+        let mut chunks: Vec<_> = entries.filter(|path| path.extension().is_some_and(|of| of == "wal")).collect();
+        chunks.sort();
+        chunks.into_iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>()
+    };
+    let before = wal();
+    assert!(before.iter().any(|chunk| !chunk.is_empty()));
+    refused(
+        &run(&["start", "--config", word]),
+        1,
+        &["snapshot", "version 2", "a newer cairnd", "nothing was changed"],
+    );
+    assert_eq!(fs::read(data.join("snapshots/state")).unwrap(), snapshot);
+    assert_eq!(wal(), before);
+    fs::remove_file(data.join("snapshots/state")).unwrap();
+
+    let newer = String::from_utf8(identity).unwrap().replace("version = 1", "version = 2");
+    fs::write(data.join("node.toml"), &newer).unwrap();
+    for command in ["start", "init"] {
+        refused(&run(&[command, "--config", word]), 1, &["version 2", "a newer cairnd", "nothing was changed"]);
+    }
+    assert_eq!(fs::read_to_string(data.join("node.toml")).unwrap(), newer);
+    assert_eq!(wal(), before);
+}
+
+#[test]
 fn the_spool_is_marked_anew_and_rid_of_what_clients_left_long_ago() {
     let dir = TempDir::new().unwrap();
     let file = initialised(dir.path());
@@ -89,7 +127,7 @@ fn the_spool_is_marked_anew_and_rid_of_what_clients_left_long_ago() {
         fs::write(path, "x").unwrap();
         fs::File::options().append(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     }
-    let mut start = crate::harness::cairnd(&["start", "--config", file.to_str().unwrap()]);
+    let mut start = cairnd(&["start", "--config", file.to_str().unwrap()]);
     let _node = Running::start(&mut start, &dir.path().join("log"), &data.join("cairnd.sock"));
     assert_eq!(fs::read_to_string(spool.join(".node")).unwrap(), mark);
     assert!(!left.exists() && own.exists());

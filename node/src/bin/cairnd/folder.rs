@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cairn_node::env::real::{SystemClock, SystemRng};
 use cairn_node::env::{Clock, Rng};
-use cairn_node::identity::Identity;
+use cairn_node::identity::{Identity, IdentityError};
 use cairn_store::disk::{Disk, FileDisk, SPOOL_MARK};
 use cairn_store::id::Incarnation;
 use uuid::Uuid;
@@ -91,9 +91,16 @@ impl Folder {
 
 /// The folder is not as we left it.
 fn spoilt(error: io::Error) -> Failure {
-    Failure::from(error).hint(
-        "nothing was changed. Put back what belongs there; or let this machine join as a new node, in an empty folder",
-    )
+    let hint = match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => {
+            "nothing was changed. Make the file system writable: a node keeps its log there"
+        }
+        ErrorKind::StorageFull => "make room: a node needs some for its log",
+        _ => {
+            "nothing was changed. Put back what belongs there; or let this machine join as a new node, in an empty folder"
+        }
+    };
+    Failure::from(error).hint(hint)
 }
 
 /// Who the node in `dir` is; none if nobody is there.
@@ -102,8 +109,12 @@ pub(crate) fn identity(dir: &Path) -> Result<Option<Identity>, Failure> {
     Identity::from_toml(&text).map(Some).map_err(|e| {
         // One line of it: what follows shows the place, as if somebody were to mend it.
         let why = e.to_string();
-        Failure::new(format!("{}: {}", dir.display(), why.lines().next().unwrap_or_default()))
-            .hint("nothing was changed; restore node.toml as it was, or begin anew in an empty folder")
+        Failure::new(format!("{}: {}", dir.display(), why.lines().next().unwrap_or_default())).hint(match e {
+            IdentityError::Version(_) => {
+                "nothing was changed; start it with the cairnd that wrote it, or a newer one"
+            }
+            _ => "nothing was changed; restore node.toml as it was, or begin anew in an empty folder",
+        })
     })
 }
 

@@ -102,8 +102,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 fn unusable(error: io::Error) -> Failure {
     let hint = match error.kind() {
         io::ErrorKind::InvalidData => Some(
-            "nothing was changed. Keep the folder to be looked at, and let this machine join as a new node, in an \
-             empty folder: the other nodes have what was committed",
+            "nothing was changed. What a newer cairnd wrote, that one can start; else keep the folder to be looked at, \
+             and let this machine join as a new node, in an empty folder: the other nodes have what was committed",
         ),
         io::ErrorKind::AddrInUse => Some("another process has that port: end it, or choose another under [listen]"),
         io::ErrorKind::AddrNotAvailable => Some("this machine has no such address: see [listen]"),
