@@ -326,10 +326,11 @@ fn what_makes_no_sense_is_a_usage_error() {
         &["node", "show"],
         &["node", "show", "n 1"],
         &["ls", "--timeout", "soon"],
-        // What is not built yet is no command at all.
-        &["watch"],
+        &["watch", "--from", "yesterday"],
         &["pin", "a"],
         &["pin", "a", "--version", "one"],
+        // What is not built yet is no command at all.
+        &["renew", "a"],
         &["node", "drain", "n1"],
         &["cluster", "recover"],
     ] {

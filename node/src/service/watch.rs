@@ -18,7 +18,8 @@ impl Service {
         Name::check_prefix(&request.prefix)
             .map_err(|e| Error::new(Code::Invalid, format!("no name starts with {:?}: {e}", request.prefix)))?;
         let deadline = self.deadline(request.wait);
-        let Some(mut from) = request.from else {
+        // Revisions count from 1.
+        let Some(mut from) = request.from.map(|from| from.max(1)) else {
             let next = core.read(deadline).await?.state.revision.saturating_add(1);
             return Ok(Watched { cluster: core.identity.cluster, events: Vec::new(), next, relist: false });
         };
