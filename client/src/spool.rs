@@ -153,7 +153,6 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    ///
     /// # Errors
     /// No node answers; it is on another machine; this user has no access.
     pub async fn spool(&self) -> Result<Spool, Fault> {

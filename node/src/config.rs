@@ -260,6 +260,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         connections: usize_of(values.parse("limits.connections", count)?),
         reserve: values.parse("limits.reserve", size::parse)?,
         idle: values.parse("limits.idle", span)?,
+        handshake: values.parse("limits.handshake", span)?,
         down_after: values.parse("limits.down_after", span)?,
         ..Limits::default()
     })

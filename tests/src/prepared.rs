@@ -21,7 +21,7 @@ pub fn start(nodes: u32, storage: u32, settings: &[(&str, &str, &str)]) -> Clust
             ("node.role", (*role).to_owned()),
             ("node.zone", format!("zone-of-{name}")),
             ("node.dir", ".".to_owned()),
-            ("limits.down_after", "2s".to_owned()),
+            ("limits.down_after", "10s".to_owned()),
             ("listen.rpc", address()),
             ("listen.data", address()),
             ("listen.http", address()),
@@ -35,7 +35,7 @@ pub fn start(nodes: u32, storage: u32, settings: &[(&str, &str, &str)]) -> Clust
 }
 
 /// So many ports in a row that are free just now.
-fn free_ports(count: u16) -> std::ops::Range<u16> {
+pub fn free_ports(count: u16) -> std::ops::Range<u16> {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let draws =
         std::iter::repeat_with(|| uuid::Uuid::now_v7().as_u128() % u128::from(PORTS.end - PORTS.start - count));

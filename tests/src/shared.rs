@@ -45,7 +45,8 @@ impl Shared {
 
     /// The cluster for a test that must not see what others of its file do; those take it in this way too.
     pub fn alone(&self) -> Alone<'_> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        Alone { cluster: self.get(), _turn: turn }
+        // Whoever waits keeps the cluster for all.
+        let cluster = self.get();
+        Alone { cluster, _turn: self.turn.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 }

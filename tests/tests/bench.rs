@@ -162,6 +162,6 @@ fn a_signal_ends_it_and_nothing_is_left() {
     kill_process(Pid::from_raw(i32::try_from(bench.id()).unwrap()).unwrap(), Signal::INT).unwrap();
     let ended = Run::from(bench.wait_with_output().unwrap()).expect(130);
     assert_eq!(ended.error()["code"], "interrupted");
-    assert!(pids.iter().all(|pid| gone(*pid)));
+    until("its nodes are gone", || pids.iter().all(|pid| gone(*pid)).then_some(()));
     assert_eq!(entries(dir.path()), Vec::<PathBuf>::new());
 }

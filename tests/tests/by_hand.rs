@@ -3,13 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cairn_tests::wait::until;
-use cairn_tests::{Run, bins, files};
+use cairn_tests::{Run, bins, files, prepared};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -24,20 +23,18 @@ impl Network {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let unique = format!("cairn{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let network = Self { names: (0..=machines).map(|number| format!("{unique}-{number}")).collect() };
-        network.names.iter().all(|name| ip(&["netns", "add", name])).then_some(())?;
         let hub = &network.names[0];
-        assert!(ip(&["-n", hub, "link", "add", "hub", "type", "bridge"]));
-        assert!(ip(&["-n", hub, "link", "set", "hub", "up"]));
+        let mut made = network.names.iter().all(|name| ip(&["netns", "add", name]));
+        made &= ip(&["-n", hub, "link", "add", "hub", "type", "bridge"]);
+        made &= ip(&["-n", hub, "link", "set", "hub", "up"]);
         for (number, name) in network.names.iter().enumerate().skip(1) {
-            let port = format!("port{number}");
-            let address = format!("{}/24", host(number));
-            assert!(ip(&["-n", hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", name]));
-            assert!(ip(&["-n", hub, "link", "set", &port, "master", "hub", "up"]));
-            assert!(ip(&["-n", name, "addr", "add", &address, "dev", "eth0"]));
-            assert!(ip(&["-n", name, "link", "set", "eth0", "up"]));
-            assert!(ip(&["-n", name, "link", "set", "lo", "up"]));
+            let (port, address) = (format!("port{number}"), format!("{}/24", host(number)));
+            made &= ip(&["-n", hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", name]);
+            made &= ip(&["-n", hub, "link", "set", &port, "master", "hub", "up"]);
+            made &= ip(&["-n", name, "addr", "add", &address, "dev", "eth0"]);
+            made &= ip(&["-n", name, "link", "set", "eth0", "up"]) && ip(&["-n", name, "link", "set", "lo", "up"]);
         }
-        Some(network)
+        made.then_some(network)
     }
 }
 
@@ -69,8 +66,7 @@ impl Machines {
     fn new(count: usize) -> Self {
         let network = Network::of(count);
         let dir = tempfile::tempdir().unwrap();
-        let listeners: Vec<_> = (0..=3 * count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let ports = prepared::free_ports(u16::try_from(3 * count).unwrap()).collect();
         let machines = Self { network, dir, ports, running: Vec::new() };
         for number in 1..=count {
             fs::create_dir(machines.folder(number)).unwrap();
@@ -217,8 +213,8 @@ fn three_machines_become_a_cluster_and_stay_one() {
     files::same(&file, &out);
     machines.start(1);
     machines.cairn(1, &["save", "by/hand", path]).expect(4);
-    machines.cairn(2, &["save", "by/hand", path]).expect(0);
     until("the cluster is healthy", || (machines.cairn(3, &["cluster", "health"]).code == 0).then_some(()));
+    machines.cairn(2, &["save", "by/hand", path]).expect(0);
     assert_eq!(machines.end(3, Signal::TERM), 0, "a clean stop");
 }
 

@@ -9,8 +9,8 @@ use cairn_tests::{Cluster, Run, bins};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The number of primes below [`LIMIT`].
-const FOUND: u64 = 216_816;
-const LIMIT: u64 = 3_000_000;
+const FOUND: u64 = 148_933;
+const LIMIT: u64 = 2_000_000;
 
 fn primes(cluster: &Cluster, node: &str, limit: u64) -> Command {
     let mut command = Command::new(bins::example("primes"));

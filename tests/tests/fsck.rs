@@ -287,6 +287,10 @@ fn the_node_does_what_a_check_says() {
         cluster.cairn("n1", ["save".as_ref(), name.as_ref(), file.as_os_str()]).expect(0);
         digests.push(files::digest(&file));
     }
+    // What n3 was asked for it has applied.
+    for name in NAMES {
+        cluster.show("n3", name);
+    }
     let dir = cluster.node("n3").dir;
     // Killed, as a power cut would: nothing is wrong with that.
     cluster.kill("n3");
@@ -318,6 +322,8 @@ fn the_node_does_what_a_check_says() {
     until_state(NAMES[3], "durable");
     cluster.cairn("n3", ["load", NAMES[3]]).expect(0);
     assert!(!flipped.exists(), "a good copy has taken its place");
+    // Its own log has that too, before it ends.
+    cluster.show("n3", NAMES[3]);
 
     let pid = cluster.node("n3").pid;
     cluster.signal("n3", Signal::TERM);

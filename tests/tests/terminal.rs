@@ -78,11 +78,10 @@ fn a_load_that_lasts_shows_a_bar_on_a_terminal_and_none_in_a_pipe() {
 #[test]
 fn a_save_that_lasts_shows_a_bar_on_a_terminal_and_none_in_a_pipe() {
     // A node that says nothing for a while holds a save up, and is neither given up nor taken for dead.
-    let mut patient = Vec::new();
-    for node in ["n1", "n2"] {
-        patient.extend([(node, "limits.idle", "80s"), (node, "limits.down_after", "80s")]);
-    }
-    let cluster = prepared::start(1, 1, &[patient, vec![("s1", "limits.idle", "80s")]].concat());
+    let patient = ["n1", "s1"].map(|node| ["handshake", "idle", "down_after"].map(|key| (node, key)));
+    let patient: Vec<_> = patient.as_flattened().iter().map(|(node, key)| (*node, format!("limits.{key}"))).collect();
+    let patient: Vec<_> = patient.iter().map(|(node, key)| (*node, key.as_str(), "80s")).collect();
+    let cluster = prepared::start(1, 1, &patient);
     let file = files::random(&cluster.scratch(), "long", SIZE, 2);
     let out = cluster.scratch().join("out.json");
     cluster.signal("s1", Signal::STOP);

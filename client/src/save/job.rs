@@ -243,7 +243,6 @@ impl Job {
     }
 }
 
-/// The spool of the node that said hello, if it is on this machine.
 /// Whether there is anything at `path`, even if it cannot be opened.
 fn is_there(path: &Path) -> bool {
     !std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)

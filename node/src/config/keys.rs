@@ -45,5 +45,6 @@ pub const KEYS: &[Key] = &[
     key("limits.connections", Some("4096"), "connections at once, on each port; some 40 KiB each"),
     key("limits.reserve", Some("64MiB"), "bytes of disk that saves leave free"),
     key("limits.idle", Some("15s"), "a transfer that moves nothing for so long is given up"),
+    key("limits.handshake", Some("5s"), "how long connecting and the first words of a connection may take"),
     key("limits.down_after", Some("3s"), "a node that is silent for so long is marked down"),
 ];

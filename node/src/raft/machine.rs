@@ -188,7 +188,7 @@ impl RaftStateMachine<Types> for Machine {
             let at = Position { term: id.committed_leader_id().term, index: id.index() };
             let reply = match entry.payload {
                 EntryPayload::Normal(app) => {
-                    let before = self.view.state.clone();
+                    let before = self.view.state.segments.clone();
                     let reply = self.view.state.apply(at, &app.0);
                     self.view.history.record(&before, &self.view.state, app.0.at);
                     if app.0.stamp.term == at.term {

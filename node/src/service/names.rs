@@ -25,10 +25,10 @@ impl Service {
             );
         }
         let deadline = self.deadline(request.wait);
-        // What this node has applied is nearly always the newest, and a claim on anything older is refused: so one round
-        // to the leader is enough.
+        // What a leader has applied is nearly always the newest, and a claim on anything older is refused: so one round
+        // is enough.
         let seen = core.now().state;
-        if let Some(segment) = seen.by_name(name) {
+        if let Some(segment) = seen.by_name(name).filter(|_| core.leading().is_some()) {
             let reply = self.claim_as_seen(segment, request.request.step("claim"), deadline).await?;
             if !reply.as_ref().is_err_and(outdated) {
                 return self.claimed(segment, reply);
@@ -133,5 +133,12 @@ impl Service {
 
 /// Whether a command was refused because what it was made of is not the newest any more.
 fn outdated(rejection: &Rejection) -> bool {
-    matches!(rejection, Rejection::StaleEpoch { .. } | Rejection::HeadMoved { .. } | Rejection::NoSuchSegment)
+    // The last: an earlier try meant a registration that is gone.
+    matches!(
+        rejection,
+        Rejection::StaleEpoch { .. }
+            | Rejection::HeadMoved { .. }
+            | Rejection::NoSuchSegment
+            | Rejection::RequestMismatch
+    )
 }

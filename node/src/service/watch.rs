@@ -28,19 +28,24 @@ impl Service {
         let mut news = core.view.clone();
         let mut sure = false;
         loop {
-            let view = news.borrow_and_update().clone();
-            let known = view.state.revision.saturating_add(1);
-            if stranger || (sure && from > known) {
-                // A revision that this cluster has not reached is of another history.
-                return Ok(self.relist(known));
-            }
-            if from <= known {
-                let Some(watched) = self.collect(&view, &request.prefix, from) else { return Ok(self.relist(known)) };
-                if sure || !watched.events.is_empty() {
-                    return Ok(watched);
+            let known = {
+                let view = news.borrow_and_update();
+                let known = view.state.revision.saturating_add(1);
+                if stranger || (sure && from > known) {
+                    // A revision that this cluster has not reached is of another history.
+                    return Ok(self.relist(known));
                 }
-                from = watched.next;
-            }
+                if from <= known {
+                    let Some(watched) = self.collect(&view, &request.prefix, from) else {
+                        return Ok(self.relist(known));
+                    };
+                    if sure || !watched.events.is_empty() {
+                        return Ok(watched);
+                    }
+                    from = watched.next;
+                }
+                known
+            };
             let left = quiet_until.saturating_sub(core.env.clock.now());
             // Who waits for a revision that is not reached here may know more than this node.
             let changed = from <= known && core.env.timeout(left, news.changed()).await.is_some_and(|c| c.is_ok());

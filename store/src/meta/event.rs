@@ -4,14 +4,18 @@
 
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
-use crate::id::NodeId;
+use crate::id::{NodeId, SegmentId};
 use crate::meta::state::State;
 use crate::name::Name;
 use crate::segment::{Epoch, Segment, Version};
 use crate::time::WallTime;
+
+/// All segments, as a state has them.
+pub type Segments = OrdMap<SegmentId, Arc<Segment>>;
 
 /// A committed change of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +56,10 @@ pub enum Change {
     Removed,
 }
 
-/// What changed from `before` to `after`, the state one entry later. `at` is the entry's time.
-pub fn between(before: &State, after: &State, at: WallTime) -> Vec<Event> {
+/// What changed from the segments `before` to `after`, the state one entry later. `at` is the entry's time.
+pub fn between(before: &Segments, after: &State, at: WallTime) -> Vec<Event> {
     let mut events = Vec::new();
-    for item in before.segments.diff(&after.segments) {
+    for item in before.diff(&after.segments) {
         let (old, new) = match item {
             DiffItem::Add(_, new) => (None, Some(new)),
             DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),

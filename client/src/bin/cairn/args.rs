@@ -104,6 +104,9 @@ pub(crate) enum Command {
     /// End a pin, or all of a segment: what only it kept is removed.
     Unpin(UnpinArgs),
     /// Print each change of segments as one JSON object a line, as it is committed.
+    ///
+    /// At least once and in order. A line of the type "relist" ends it: the changes since --from are not all known any
+    /// more. List the segments, then go on from that line's revision.
     Watch(WatchArgs),
     /// Make the node asked the owner of a segment.
     Claim(NameArgs),

@@ -25,9 +25,9 @@ fn told(history: &History, from: u64) -> Option<Vec<u64>> {
 fn registered(names: u64, bound: usize) -> History {
     let (mut state, mut history) = (State::default(), History::bounded(0, bound));
     let mut apply = |command| {
-        let before = state.clone();
+        let before = state.segments.clone();
         let entry = Entry { stamp: Stamp::default(), at: WallTime(5), command };
-        state.apply(Position { term: 1, index: before.revision + 1 }, &entry).unwrap();
+        state.apply(Position { term: 1, index: state.revision + 1 }, &entry).unwrap();
         history.record(&before, &state, entry.at);
     };
     let profile = profile(1, Role::Executor);
@@ -68,7 +68,7 @@ proptest! {
     fn who_follows_the_changes_knows_names_owners_and_versions(log in logs()) {
         let (mut state, mut followed) = (State::default(), BTreeMap::new());
         for (at, entry) in log.0 {
-            let before = state.clone();
+            let before = state.segments.clone();
             let _ = state.apply(at, &entry);
             for event in event::between(&before, &state, entry.at) {
                 prop_assert_eq!(event.revision, at.index);

@@ -137,7 +137,7 @@ impl Script {
     fn apply(&mut self, term: u64, stamp: Stamp, command: Command) -> Reply {
         let position = Position { term, index: self.state.revision + 1 };
         let entry = Entry { stamp, at: WallTime(stamp.clock.0), command };
-        let before = self.state.clone();
+        let before = self.state.segments.clone();
         let reply = self.state.apply(position, &entry);
         self.history.record(&before, &self.state, entry.at);
         reply

@@ -31,9 +31,8 @@ pub(crate) enum BenchCommand {
     Small(SmallArgs),
     /// Change metadata only, with one client and with many, beside etcd with three members.
     ///
-    /// One operation is one claim of a name: the name is looked up, with the word of a majority that this is its newest
-    /// state, then one entry is written to the logs of a majority and applied. A registration is the second half of
-    /// that. An operation of etcd is one put of 1 KiB over gRPC.
+    /// One operation is one claim of a name: one entry, written to the logs of a majority and applied; through a node
+    /// that does not lead, a look-up with the word of a majority comes before. An operation of etcd is one put of 1 KiB over gRPC.
     Meta(MetaArgs),
     /// The most memory that each node ever used, after a save and a load of one large file.
     Memory(MemoryArgs),
