@@ -54,6 +54,7 @@ pub fn fsck(dir: &Path, boot_id: &str, tell: &mut Tell<'_>, moved: &mut dyn FnMu
     let known = state::read(&disk, tell)?;
     let catalogue = listed::Listed::open(&disk, boot_id, tell)?;
     let (copies, bytes) = copies::check(&disk, &known, &catalogue, tell, moved)?;
+    known.check_log(&disk, copies, tell);
     catalogue.compare(&disk, tell)?;
     Ok(Summary {
         dir: dir.display().to_string(),

@@ -234,6 +234,8 @@ fn metadata(stopped: &Stopped) {
         fs::create_dir(dir.join("log")).unwrap();
     });
     says(only(&findings(&dir, 6), "log"), "problem", "it is empty, and the snapshot is not");
+    fs::remove_file(dir.join("snapshots/state")).unwrap();
+    says(only(&findings(&dir, 6), "log"), "problem", "it is empty, and copies lie here");
 
     let dir = stopped.damaged("edited-identity", |dir| {
         let text = fs::read_to_string(dir.join("node.toml")).unwrap();

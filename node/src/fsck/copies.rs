@@ -177,7 +177,8 @@ fn quarantine(disk: &FileDisk, known: &Known, tell: &mut Tell<'_>) -> io::Result
 }
 
 fn missing(disk: &FileDisk, copy: CopyId) -> io::Result<Finding> {
-    let aside = put_aside(disk, copy).try_exists()?;
+    // Half-way there is there: the node finishes that first.
+    let aside = disk.quarantined()?.contains(&copy);
     let (problem, will) = match aside {
         true => ("the cluster counts on this copy, and it is in quarantine", "tell the cluster that it is corrupt"),
         false => ("the cluster counts on this copy, and it is not here", "tell the cluster that it is missing"),

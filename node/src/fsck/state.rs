@@ -35,9 +35,21 @@ struct States {
     agreed: State,
     /// With every entry of the log.
     newest: State,
+    /// There is neither a vote nor a snapshot: as if the node had never run.
+    blank: bool,
 }
 
 impl Known {
+    /// Tells of a log that is as if the node had never run, where copies lie: it was lost.
+    pub(super) fn check_log(&self, disk: &FileDisk, copies: u64, tell: &mut Tell<'_>) {
+        if copies > 0 && self.states.as_ref().is_some_and(|states| states.blank) {
+            let problem = "it is empty, and copies lie here: the log was lost, and the node's vote with it";
+            let will = "start from nothing, and may vote twice in a term, or begin a second history: let this machine join \
+                        anew instead";
+            tell(Finding::bad(What::Log, &disk.dir().join("log"), problem, will));
+        }
+    }
+
     /// What the state says of a copy: that it is referred to, if it may be. None without a state.
     pub(super) fn standing(&self, toc: &Toc) -> Option<Standing> {
         let of = |state: &State| state.standing(toc.segment, toc.version, toc.copy);
@@ -234,7 +246,8 @@ fn replay(log: &WalLog, span: &Span, view: View) -> io::Result<States> {
             agreed = newest.clone();
         }
     })?;
-    Ok(States { agreed, newest })
+    let blank = span.vote.is_none() && applied.is_none();
+    Ok(States { agreed, newest, blank })
 }
 
 fn lengths(folder: &tempfile::TempDir) -> io::Result<Vec<(std::ffi::OsString, u64)>> {
