@@ -158,9 +158,10 @@ impl Site {
         })
     }
 
-    /// The processes of the nodes, as far as they are on this machine.
-    pub(super) fn pids(&self) -> Vec<u32> {
-        self.nodes.iter().filter_map(|node| node.pid).collect()
+    /// The processes of the nodes; none if they are not all known.
+    pub(super) fn pids(&self) -> Option<Vec<u32>> {
+        let known = self.nodes.iter().map(|node| node.pid).collect::<Option<Vec<u32>>>();
+        known.filter(|pids| !pids.is_empty())
     }
 
     /// The nodes whose processes are on this machine.

@@ -30,12 +30,13 @@ struct Lap {
 }
 
 impl Lap {
-    /// Of this process and of `others`.
-    async fn of(others: &[u32], work: impl Future<Output = Result<(), Report>>) -> Result<Self, Report> {
-        let (used, begun) = (cpu::used(others), Instant::now());
+    /// Of this process and of `others`; without the processors' time if those are not known.
+    async fn of(others: Option<&[u32]>, work: impl Future<Output = Result<(), Report>>) -> Result<Self, Report> {
+        let used = || others.and_then(cpu::used);
+        let (before, begun) = (used(), Instant::now());
         work.await?;
         let took = begun.elapsed();
-        Ok(Self { took, cpu: cpu::used(others).zip(used).map(|(after, before)| after.saturating_sub(before)) })
+        Ok(Self { took, cpu: used().zip(before).map(|(after, before)| after.saturating_sub(before)) })
     }
 }
 
@@ -66,7 +67,7 @@ pub(super) async fn save(
         let (name, left) = (site.name(&format!("save/{turn}"))?, site.copies().len());
         let copy = ground.copy(&course.file, "to-save").await?;
         ground.settle().await?;
-        let saved = Lap::of(&site.pids(), put(site, &name, copy, args.replicas)).await?;
+        let saved = Lap::of(site.pids().as_deref(), put(site, &name, copy, args.replicas)).await?;
         course.cairn.push(saved);
         site.remove(&name, left).await?;
         course.others(turn, args.runs.runs, args.replicas, false).await?;
@@ -93,7 +94,7 @@ pub(super) async fn load(
         node.hello().await?;
         site.forget(ground, &course.file).await?;
         let brought = async { node.load(LoadOptions::new(name.clone())).await.map(drop).map_err(Report::from) };
-        let brought = Lap::of(&site.pids(), brought).await?;
+        let brought = Lap::of(site.pids().as_deref(), brought).await?;
         course.cairn.push(brought);
         site.remove(&name, left).await?;
         course.others(turn, args.runs.runs, 1, true).await?;
@@ -136,7 +137,7 @@ impl<'a> Course<'a> {
         let to: Vec<PathBuf> = (0..copies).map(|nth| self.ground.dir().join(format!("limit-{nth}"))).collect();
         let (file, targets) = (self.file.clone(), to.clone());
         let sent = self.ground.blocking(move |stop| limit::send(&file, &targets, stop));
-        let sent = Lap::of(&[], sent).await?;
+        let sent = Lap::of(Some(&[]), sent).await?;
         self.limit.push(sent);
         for path in &to {
             fs::remove_file(path).map_err(failed("remove", path))?;
@@ -146,7 +147,7 @@ impl<'a> Course<'a> {
             self.prepare(cold).await?;
         }
         if let Some(rsync) = &self.rsync {
-            let pushed = Lap::of(&[rsync.pid()], rsync.push(&self.file)).await?;
+            let pushed = Lap::of(Some(&[rsync.pid()]), rsync.push(&self.file)).await?;
             self.peer.push(pushed);
             rsync.clear(&self.file)?;
             self.ground.settle().await?;
@@ -164,7 +165,8 @@ impl<'a> Course<'a> {
         let amount = args.size as f64 / GB * f64::from(copies);
         let cpu = |laps: &[Lap]| Spread::of_all(laps.iter().map(|lap| Some(lap.cpu?.as_secs_f64() / amount)));
         let (cairn, limit, rsync) = (took(&self.cairn), took(&self.limit), took(&self.peer));
-        let peaks: Option<Vec<u64>> = self.site.pids().into_iter().map(cpu::peak_bytes).collect();
+        let peaks: Option<Vec<u64>> =
+            self.site.pids().and_then(|pids| pids.into_iter().map(cpu::peak_bytes).collect());
         let facts = vec![("size_bytes", args.size.into()), ("copies", copies.into())];
         Ok(Sheet::new(bench, self.machine, facts)
             .runs(args.runs.runs)
