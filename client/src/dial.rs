@@ -96,7 +96,7 @@ pub enum DialError {
     #[error("{}", Cause(.0))]
     Connect(io::Error),
     /// Not in time.
-    #[error("no answer within {}", humantime::format_duration(*.0))]
+    #[error("no answer within {}", in_words(*.0))]
     Timeout(Duration),
     /// The greeting went wrong.
     #[error("{0}")]
@@ -312,7 +312,7 @@ impl Client {
             }
             Ok(Err(error)) => Failure::unanswered(Error::unavailable(format!("lost {endpoint}: {error}"))),
             Err(_) => {
-                let limit = humantime::format_duration(limit);
+                let limit = in_words(limit);
                 Failure::unanswered(Error::unavailable(format!("no answer from {endpoint} within {limit}")))
             }
         };
@@ -338,6 +338,11 @@ impl Client {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// To the millisecond: what is finer says nothing.
+fn in_words(span: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
 }
 
 pub(crate) fn shortened(span: Duration) -> Duration {

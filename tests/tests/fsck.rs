@@ -234,8 +234,14 @@ fn metadata(stopped: &Stopped) {
         fs::create_dir(dir.join("log")).unwrap();
     });
     says(only(&findings(&dir, 6), "log"), "problem", "it is empty, and the snapshot is not");
+    let start = || {
+        let refused = Run::of(Command::new(bins::cairnd()).args(["start", "--config"]).arg(dir.join("cairnd.toml")));
+        assert!(refused.expect(1).stderr.contains("this node ran before"), "it must not vote a second time");
+    };
+    start();
     fs::remove_file(dir.join("snapshots/state")).unwrap();
     says(only(&findings(&dir, 6), "log"), "problem", "it is empty, and copies lie here");
+    start();
 
     let dir = stopped.damaged("edited-identity", |dir| {
         let text = fs::read_to_string(dir.join("node.toml")).unwrap();

@@ -163,8 +163,7 @@ fn a_reader_that_goes_away_ends_it_and_wrong_words_are_told() {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("created"), "{line}");
-    // The pipe is closed now; the next line cannot be written.
-    save(&cluster, "n1", "read/a", "2");
+    // The pipe is closed now, whether anything happens or not.
     assert_eq!(child.wait().unwrap().code(), Some(0));
     for wrong in [["watch", "../x"], ["watch", "--from=yesterday"], ["watch", "--from=-1"]] {
         assert_eq!(cluster.cairn("n1", wrong).expect(2).error()["code"], "invalid", "{wrong:?}");

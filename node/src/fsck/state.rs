@@ -44,9 +44,7 @@ impl Known {
     pub(super) fn check_log(&self, disk: &FileDisk, copies: u64, tell: &mut Tell<'_>) {
         if copies > 0 && self.states.as_ref().is_some_and(|states| states.blank) {
             let problem = "it is empty, and copies lie here: the log was lost, and the node's vote with it";
-            let will = "start from nothing, and may vote twice in a term, or begin a second history: let this machine join \
-                        anew instead";
-            tell(Finding::bad(What::Log, &disk.dir().join("log"), problem, will));
+            tell(Finding::bad(What::Log, &disk.dir().join("log"), problem, NO_START));
         }
     }
 
@@ -221,8 +219,7 @@ fn fits(span: &Span, view: &View, path: &Path, tell: &mut Tell<'_>) -> bool {
     }
     if span.vote.is_none() && applied.is_some() {
         let problem = "it is empty, and the snapshot is not: the log was lost, and the node's vote with it";
-        let will = "start from the snapshot, and may vote twice in a term: let this machine join anew instead";
-        tell(Finding::bad(What::Log, path, problem, will));
+        tell(Finding::bad(What::Log, path, problem, NO_START));
     }
     true
 }

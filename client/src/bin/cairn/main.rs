@@ -70,10 +70,19 @@ fn log() {
 
 /// A signal drops the work, so that what it put on disk is tidied. A measurement has more to tidy, and asks for itself.
 async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
+    let asks = matches!(
+        args.command,
+        Command::Ls(_)
+            | Command::Show(_)
+            | Command::History(_)
+            | Command::Watch(_)
+            | Command::Node { .. }
+            | Command::Cluster { .. }
+    );
     let tidies_itself = matches!(args.command, Command::Bench { .. });
     tokio::select! {
         done = run(args, output) => done,
-        report = interrupted(), if !tidies_itself => Err(report),
+        report = interrupted(), if !tidies_itself => Err(if asks { report.interrupted_question() } else { report }),
     }
 }
 

@@ -45,6 +45,11 @@ impl Report {
         }
     }
 
+    /// A signal came, and only questions were asked.
+    pub(crate) fn interrupted_question(self) -> Self {
+        Self { hint: None, outcome: Outcome::None, ..self }
+    }
+
     /// Words that do not parse.
     pub(crate) fn usage(error: &clap::Error) -> Self {
         let text = error.render().to_string();
