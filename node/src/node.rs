@@ -9,6 +9,7 @@ use cairn_store::disk::Toc;
 use cairn_store::id::ClusterId;
 use cairn_store::meta::Command;
 use cairn_store::node::Profile;
+use openraft::RaftLogReader;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftLogStorage;
 use openraft::{Config, SnapshotPolicy};
@@ -108,7 +109,7 @@ impl Node {
         settings: Settings,
         identity: Identity,
         env: Env,
-        log: impl RaftLogStorage<Types>,
+        mut log: impl RaftLogStorage<Types>,
     ) -> io::Result<Self> {
         // First the ports: an address in use must not cost a scan.
         let mut fronts: Vec<Box<dyn Listener>> = Vec::new();
@@ -124,6 +125,7 @@ impl Node {
 
         let machine = Machine::open(env.clone())?;
         let view = machine.watch();
+        check_vote(&env, &mut log, view.borrow().applied.is_some()).await?;
         let links = Links::new(env.clone(), identity.clone(), settings.limits.handshake, view.clone());
         let network = Network { env: env.clone(), links: links.clone(), me: identity.node };
         let config = Arc::new(config(&identity, settings.raft)?);
@@ -185,6 +187,20 @@ impl Node {
 
 async fn bind(env: &Env, address: &str) -> io::Result<Box<dyn Listener>> {
     env.net.listen(address).await.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
+}
+
+/// A node that ran before has voted: a vote lies in the log before any snapshot or copy does. Without it the node could
+/// vote twice in a term, and undo what was committed.
+async fn check_vote(env: &Env, log: &mut impl RaftLogStorage<Types>, restored: bool) -> io::Result<()> {
+    if log.get_log_reader().await.read_vote().await?.is_some() {
+        return Ok(());
+    }
+    let catalogue = env.catalogue.clone();
+    if restored || !env.blocking(move || catalogue.page(None, 1)).await??.is_empty() {
+        let lost = "the log is empty, and this node ran before: the log was lost, and the node's vote with it";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, lost));
+    }
+    Ok(())
 }
 
 /// Removes halves, and makes the catalogue agree with the files. Copies of another cluster are left alone (R1).

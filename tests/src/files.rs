@@ -1,6 +1,7 @@
 //! Real input.
 
 use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A block of the data plane and of the digests, in bytes.
@@ -64,4 +65,14 @@ pub fn digest_of(path: &Path) -> std::io::Result<String> {
 #[track_caller]
 pub fn same(a: &Path, b: &Path) {
     assert_eq!(digest(a), digest(b), "{} and {} differ", a.display(), b.display());
+}
+
+/// Changes a single bit of a file, whoever may write it.
+pub fn flip(path: &Path, at: u64) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    file.sync_all().unwrap();
 }

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cairn_tests::cluster::gone;
+use cairn_tests::files::flip;
 use cairn_tests::wait::until;
 use cairn_tests::{Run, bins, files, prepared};
 use rustix::process::Signal;
@@ -96,14 +97,6 @@ fn found(dir: &Path, end: &str) -> Vec<PathBuf> {
 fn copy_of(dir: &Path, digest: &str) -> PathBuf {
     let all = found(&dir.join("segments"), ".seg");
     all.into_iter().find(|path| files::digest(path) == digest).unwrap()
-}
-
-fn flip(path: &Path, at: u64) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-    let file = fs::File::options().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
 fn shorten(path: &Path, by: u64) {
@@ -236,11 +229,16 @@ fn metadata(stopped: &Stopped) {
     says(only(&findings(&dir, 6), "log"), "problem", "it is empty, and the snapshot is not");
     let start = || {
         let refused = Run::of(Command::new(bins::cairnd()).args(["start", "--config"]).arg(dir.join("cairnd.toml")));
-        assert!(refused.expect(1).stderr.contains("this node ran before"), "it must not vote a second time");
+        let told = refused.expect(1).stderr;
+        assert!(told.contains("this node ran before"), "it must not vote a second time: {told}");
     };
     start();
     fs::remove_file(dir.join("snapshots/state")).unwrap();
     says(only(&findings(&dir, 6), "log"), "problem", "it is empty, and copies lie here");
+    start();
+    // Nor without the list of what lies there.
+    fs::remove_dir_all(dir.join("catalogue")).unwrap();
+    fs::create_dir(dir.join("catalogue")).unwrap();
     start();
 
     let dir = stopped.damaged("edited-identity", |dir| {

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
 
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
+use cairn_tests::files::flip;
 use cairn_tests::wait::until;
 use cairn_tests::{Cluster, Shared, files};
 use serde_json::Value;
@@ -68,16 +69,6 @@ impl Subject {
             holders.contains(&(node.into(), state.into())).then_some(())
         });
     }
-}
-
-/// Changes a single bit of a file, whoever may write it.
-fn flip(path: &Path, at: u64) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-    let file = fs::File::options().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-    file.sync_all().unwrap();
 }
 
 #[test]

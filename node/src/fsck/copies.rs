@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
 
 use cairn_store::digest::{BLOCK_BYTES, block_count, block_len};
 use cairn_store::disk::{Disk, FileDisk, Found, Toc};
@@ -37,15 +36,17 @@ pub(super) fn check(
                 }
                 copy(disk, known, &toc, foreign, tell, moved)?;
             }
-            other => tell(remains(disk, other)),
+            other => remains(disk, other).into_iter().for_each(&mut *tell),
         }
         Ok(())
     })?;
-    quarantine(disk, known, tell)?;
+    // A folder that is missing was told already.
+    let aside = if disk.quarantine_folder().is_dir() { disk.quarantined()? } else { BTreeSet::new() };
+    quarantine(disk, known, &aside, tell);
     known.counted_on(&mut |copy| {
         // What is left of it was told already.
         if !disk.toc(copy).try_exists()? {
-            tell(missing(disk, copy)?);
+            tell(missing(disk, copy, &aside));
         }
         Ok(())
     })?;
@@ -125,10 +126,9 @@ fn read_through(disk: &FileDisk, toc: &Toc, moved: &mut dyn FnMut(u64)) -> io::R
 }
 
 /// What is no copy.
-fn remains(disk: &FileDisk, found: Found) -> Finding {
-    match found {
-        // Bytes are told elsewhere; and this is none.
-        Found::Copy(toc) => Finding::note(What::Orphan, &disk.path(toc.copy), "a copy", "keep it"),
+fn remains(disk: &FileDisk, found: Found) -> Option<Finding> {
+    Some(match found {
+        Found::Copy(_) => return None,
         Found::Damaged(copy, error) if disk.path(copy).exists() => {
             let will =
                 "put the copy into quarantine, and tell the cluster that it is corrupt if the cluster counts on it";
@@ -157,36 +157,27 @@ fn remains(disk: &FileDisk, found: Found) -> Finding {
         Found::Stranger(path) => {
             Finding::note(What::Orphan, &path, "not a name that a node gives here", "leave it alone")
         }
-    }
+    })
 }
 
-fn quarantine(disk: &FileDisk, known: &Known, tell: &mut Tell<'_>) -> io::Result<()> {
-    // A folder that is missing was told already.
-    let aside = if disk.quarantine_folder().is_dir() { disk.quarantined()? } else { BTreeSet::new() };
+fn quarantine(disk: &FileDisk, known: &Known, aside: &BTreeSet<CopyId>, tell: &mut Tell<'_>) {
     let listed = if aside.is_empty() { None } else { known.listed() };
     for copy in aside {
         let will = match &listed {
             None => UNKNOWN,
-            Some(listed) if listed.contains(&copy) => fate(Standing::Lost),
+            Some(listed) if listed.contains(copy) => fate(Standing::Lost),
             Some(_) => "remove it: the cluster no longer lists it",
         };
-        let path = put_aside(disk, copy);
+        let path = disk.quarantine_folder().join(format!("{copy}.seg"));
         tell(Finding::note(What::Quarantine, &path, "a copy that failed verification was put aside", will));
     }
-    Ok(())
 }
 
-fn missing(disk: &FileDisk, copy: CopyId) -> io::Result<Finding> {
+fn missing(disk: &FileDisk, copy: CopyId, aside: &BTreeSet<CopyId>) -> Finding {
     // Half-way there is there: the node finishes that first.
-    let aside = disk.quarantined()?.contains(&copy);
-    let (problem, will) = match aside {
+    let (problem, will) = match aside.contains(&copy) {
         true => ("the cluster counts on this copy, and it is in quarantine", "tell the cluster that it is corrupt"),
         false => ("the cluster counts on this copy, and it is not here", "tell the cluster that it is missing"),
     };
-    Ok(Finding::bad(What::Copy, &disk.path(copy), problem, will))
-}
-
-/// Where the bytes of a copy lie in quarantine.
-fn put_aside(disk: &FileDisk, copy: CopyId) -> PathBuf {
-    disk.quarantine_folder().join(format!("{copy}.seg"))
+    Finding::bad(What::Copy, &disk.path(copy), problem, will)
 }

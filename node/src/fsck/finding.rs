@@ -31,17 +31,8 @@ pub enum What {
 
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Identity => "identity",
-            Self::Folder => "folder",
-            Self::Log => "log",
-            Self::Snapshot => "snapshot",
-            Self::Copy => "copy",
-            Self::Table => "table",
-            Self::Orphan => "orphan",
-            Self::Quarantine => "quarantine",
-            Self::Catalogue => "catalogue",
-        })
+        // As JSON has it.
+        self.serialize(f)
     }
 }
 

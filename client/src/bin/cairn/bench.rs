@@ -33,8 +33,6 @@ mod transfer;
 
 use std::path::Path;
 
-use cairn_client::api::Outcome;
-
 pub(crate) use self::args::BenchCommand;
 use self::ground::Ground;
 use self::sheet::Sheet;
@@ -70,11 +68,11 @@ pub(crate) async fn run(globals: &Globals, command: BenchCommand, output: &Outpu
     };
     let (site, ground) = tokio::select! {
         prepared = prepared => prepared?,
-        report = &mut interrupted => return Err(ended(report)),
+        report = &mut interrupted => return Err(report.without_effect()),
     };
     let measured = tokio::select! {
         measured = measure(&command, &site, &ground, &peers, &stage) => measured,
-        report = &mut interrupted => Err(ended(report)),
+        report = &mut interrupted => Err(report.without_effect()),
     };
     stage.say("tidying up");
     // In this order: the folder goes when nothing writes there any more.
@@ -121,9 +119,4 @@ impl Peers {
             BenchCommand::Small(_) | BenchCommand::Memory(_) => Self::default(),
         })
     }
-}
-
-/// Nothing stays of a measurement that was interrupted, so nothing is unknown.
-fn ended(report: Report) -> Report {
-    Report { hint: None, outcome: Outcome::None, ..report }
 }

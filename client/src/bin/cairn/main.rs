@@ -82,7 +82,7 @@ async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
     let tidies_itself = matches!(args.command, Command::Bench { .. });
     tokio::select! {
         done = run(args, output) => done,
-        report = interrupted(), if !tidies_itself => Err(if asks { report.interrupted_question() } else { report }),
+        report = interrupted(), if !tidies_itself => Err(if asks { report.without_effect() } else { report }),
     }
 }
 

@@ -45,8 +45,8 @@ impl Report {
         }
     }
 
-    /// A signal came, and only questions were asked.
-    pub(crate) fn interrupted_question(self) -> Self {
+    /// Nothing stays of what was interrupted, so nothing is unknown.
+    pub(crate) fn without_effect(self) -> Self {
         Self { hint: None, outcome: Outcome::None, ..self }
     }
 

@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_node::catalogue::{Catalogue, SledCatalogue};
+use cairn_node::catalogue::SledCatalogue;
 use cairn_node::config::Config;
 use cairn_node::env::real::{SocketNet, SystemClock, SystemRng, TokioSpawn};
 use cairn_node::env::{Clock, Env};
 use cairn_node::node::Node;
 use cairn_node::raft::log::{LogTuning, WalLog};
-use cairn_store::disk::{Disk, FileDisk};
+use cairn_store::disk::FileDisk;
 
 use crate::args::StartArgs;
 use crate::durable::boot_id;
@@ -63,7 +63,6 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     tracing::debug!(?trust, "the catalogue is open");
     let catalogue = Arc::new(catalogue);
     let log = WalLog::open(&config.dir.join("log"), LogTuning::default()).map_err(unusable)?;
-    check_vote(&folder.disk, &catalogue, &log)?;
     let env = Env {
         clock: Arc::new(SystemClock::default()),
         rng: Arc::new(SystemRng),
@@ -97,20 +96,6 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     catalogue.close()?;
     tracing::info!("ended");
     Ok(())
-}
-
-/// A node that ran before has voted. Without its log it could vote twice in a term, and undo what was committed.
-fn check_vote(disk: &FileDisk, catalogue: &SledCatalogue, log: &WalLog) -> Result<(), Failure> {
-    let ran = || io::Result::Ok(disk.read_snapshot()?.is_some() || !catalogue.page(None, 1)?.is_empty());
-    if log.span().map_err(unusable)?.vote.is_some() || !ran().map_err(unusable)? {
-        return Ok(());
-    }
-    let path = disk.dir().join("log");
-    Err(Failure::new(format!("{}: it is empty, but this node ran before: its log was lost, and its vote", path.display()))
-        .hint(
-            "put the log back as it was; or let this machine join as a new node, in an empty folder: the other nodes have \
-             what was committed",
-        ))
 }
 
 /// Says what to do about what cannot be used.

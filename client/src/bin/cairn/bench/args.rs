@@ -22,7 +22,7 @@ pub(crate) enum BenchCommand {
     ///
     /// The file is moved (--move), and lies in memory and on the disk before. The limit sends it with sendfile to as many
     /// receivers, which write it past the page cache and fdatasync.
-    Save(TransferArgs),
+    Save(SaveArgs),
     /// Load one large file on a node without a copy, beside the machine's limit and rsync --fsync.
     ///
     /// Into the node's local storage, without --out, from a disk and not from memory, for every contestant.
@@ -32,7 +32,8 @@ pub(crate) enum BenchCommand {
     /// Change metadata only, with one client and with many, beside etcd with three members.
     ///
     /// One operation is one claim of a name: one entry, written to the logs of a majority and applied; through a node
-    /// that does not lead, a look-up with the word of a majority comes before. An operation of etcd is one put of 1 KiB over gRPC.
+    /// that does not lead, a look-up with the word of a majority comes before. An operation of etcd is one put of 1 KiB
+    /// over gRPC.
     Meta(MetaArgs),
     /// The most memory that each node ever used, after a save and a load of one large file.
     Memory(MemoryArgs),
@@ -41,7 +42,8 @@ pub(crate) enum BenchCommand {
 impl BenchCommand {
     pub(super) fn common(&self) -> &Common {
         match self {
-            Self::Save(args) | Self::Load(args) => &args.common,
+            Self::Save(args) => &args.transfer.common,
+            Self::Load(args) => &args.common,
             Self::Small(args) => &args.common,
             Self::Meta(args) => &args.common,
             Self::Memory(args) => &args.common,
@@ -84,13 +86,19 @@ impl Span {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct SaveArgs {
+    /// Copies on so many other nodes.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=REPLICAS_MAX))]
+    pub(super) replicas: u8,
+    #[command(flatten)]
+    pub(super) transfer: TransferArgs,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct TransferArgs {
     /// How large the file is: bytes, or a number with KiB, MiB or GiB.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size_of)]
     pub(super) size: u64,
-    /// Copies on so many other nodes; of a load there is one before.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=REPLICAS_MAX))]
-    pub(super) replicas: u8,
     #[command(flatten)]
     pub(super) runs: Runs,
     #[command(flatten)]

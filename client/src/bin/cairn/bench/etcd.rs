@@ -12,8 +12,7 @@ use tokio::time::sleep;
 
 pub(super) use self::put::Put;
 use super::ground::Ground;
-use super::program::{Running, on_path};
-use super::rsync::free_port;
+use super::program::{Running, free_ports, on_path};
 use crate::report::Report;
 
 const MEMBERS: usize = 3;
@@ -42,13 +41,12 @@ pub(super) struct Etcd {
 impl Etcd {
     /// Starts them, with their data in the folder, and waits for a leader.
     pub(super) async fn start(program: &Path, ground: &Ground) -> Result<Self, Report> {
-        let address = || free_port().map(|port| format!("127.0.0.1:{port}"));
-        let clients: Vec<String> = (0..MEMBERS).map(|_| address()).collect::<Result<_, _>>()?;
-        let peers: Vec<String> = (0..MEMBERS).map(|_| address()).collect::<Result<_, _>>()?;
+        let addresses = free_ports::<{ 2 * MEMBERS }>()?.map(|port| format!("127.0.0.1:{port}"));
+        let (clients, peers) = addresses.split_at(MEMBERS);
         let all: Vec<String> = peers.iter().enumerate().map(|(nth, peer)| format!("m{nth}=http://{peer}")).collect();
         let dir = ground.folder("etcd")?;
         let mut members = Vec::new();
-        for (nth, (client, peer)) in clients.iter().zip(&peers).enumerate() {
+        for (nth, (client, peer)) in clients.iter().zip(peers).enumerate() {
             let (name, client, peer) = (format!("m{nth}"), format!("http://{client}"), format!("http://{peer}"));
             let mut member = Command::new(program.as_os_str());
             // It would take settings from the environment too.

@@ -1,6 +1,8 @@
 //! Processes that end with the measurement.
 
 use std::env;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -20,6 +22,19 @@ pub(super) fn on_path(name: &str) -> Option<Box<Path>> {
     let path = env::var_os("PATH")?;
     let mut files = env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
     files.find(|file| file.is_file()).map(Into::into)
+}
+
+/// Ports of this machine that were free just now.
+pub(super) fn free_ports<const N: usize>() -> Result<[u16; N], Report> {
+    let failed = |error: io::Error| Report::internal(format!("no port is free: {error}"));
+    // All are held until all are drawn: none comes twice.
+    let (mut held, mut ports) = (Vec::new(), [0; N]);
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        *port = listener.local_addr().map_err(failed)?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
 /// A process. Dropped, it is asked to end, and has ended.

@@ -1,7 +1,7 @@
 //! The peer for large files: `rsync --fsync` to a daemon of its own, several at once.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::sleep;
 
 use super::ground::{Ground, failed};
-use super::program::{Running, on_path};
+use super::program::{Running, free_ports, on_path};
 use crate::report::Report;
 
 /// How long the daemon may take to listen.
@@ -53,7 +53,7 @@ impl Rsync {
             text.push_str(&format!("[m{nth}]\npath = {}\nread only = no\n", module.display()));
         }
         fs::write(&config, text).map_err(failed("write", &config))?;
-        let port = free_port()?;
+        let [port] = free_ports()?;
         let mut daemon = Program::new(program.as_os_str());
         daemon.args(["--daemon", "--no-detach", "--address=127.0.0.1", &format!("--port={port}")]);
         daemon.arg(format!("--config={}", config.display())).arg("--log-file=/dev/null");
@@ -97,10 +97,4 @@ impl Rsync {
         }
         Ok(())
     }
-}
-
-/// A port of this machine that was free just now.
-pub(super) fn free_port() -> Result<u16, Report> {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    bound.map(|address| address.port()).map_err(|error| Report::internal(format!("no port is free: {error}")))
 }

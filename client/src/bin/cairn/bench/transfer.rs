@@ -8,7 +8,7 @@ use cairn_client::load::LoadOptions;
 use cairn_client::save::{SaveOptions, Source};
 use cairn_store::name::Name;
 
-use super::args::TransferArgs;
+use super::args::{SaveArgs, TransferArgs};
 use super::ground::{Ground, failed};
 use super::machine::Machine;
 use super::rsync::Rsync;
@@ -55,24 +55,24 @@ struct Course<'a> {
 
 /// A save to `--replicas` other nodes.
 pub(super) async fn save(
-    args: &TransferArgs,
+    SaveArgs { replicas, transfer: args }: &SaveArgs,
     site: &Site,
     ground: &Ground,
     rsync: Option<&Path>,
     stage: &Stage,
 ) -> Result<Sheet, Report> {
-    let mut course = Course::new(args, site, ground, rsync, stage, args.replicas).await?;
+    let mut course = Course::new(args, site, ground, rsync, stage, *replicas).await?;
     for turn in 0..args.runs.runs {
         stage.run(turn, args.runs.runs, "cairn");
         let (name, left) = (site.name(&format!("save/{turn}"))?, site.copies().len());
         let copy = ground.copy(&course.file, "to-save").await?;
         ground.settle().await?;
-        let saved = Lap::of(site.pids().as_deref(), put(site, &name, copy, args.replicas)).await?;
+        let saved = Lap::of(site.pids().as_deref(), put(site, &name, copy, *replicas)).await?;
         course.cairn.push(saved);
         site.remove(&name, left).await?;
-        course.others(turn, args.runs.runs, args.replicas, false).await?;
+        course.others(turn, args.runs.runs, *replicas, false).await?;
     }
-    course.sheet("save", args, args.replicas)
+    course.sheet("save", args, *replicas)
 }
 
 /// A load on a node without a copy.
