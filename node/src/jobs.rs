@@ -214,7 +214,7 @@ mod tests {
     fn env(folder: &std::path::Path) -> Env {
         Env {
             clock: Arc::new(SystemClock::default()),
-            rng: Arc::new(SystemRng),
+            rng: Arc::new(SystemRng::default()),
             spawn: Arc::new(TokioSpawn),
             net: Arc::new(SocketNet),
             disk: Arc::new(FileDisk::create(folder, Incarnation(Uuid::nil())).unwrap()),

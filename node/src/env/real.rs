@@ -7,6 +7,7 @@ mod net;
 mod payload;
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use cairn_store::time::WallTime;
@@ -43,18 +44,25 @@ impl Clock for SystemClock {
     }
 }
 
-/// The kernel's randomness.
+/// The kernel's randomness, a batch at a time: every task is given a seed.
 #[derive(Debug, Default)]
-pub struct SystemRng;
+pub struct SystemRng(Mutex<Vec<u64>>);
+
+/// Numbers in a batch: 256 bytes are what the kernel always gives at once.
+const BATCH: usize = 32;
 
 impl Rng for SystemRng {
     fn next(&self) -> u64 {
-        let mut bytes = [0; 8];
-        match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
-            Ok(8) => u64::from_le_bytes(bytes),
-            // The standard library's hash keys are random too; only a kernel without the call gets here.
-            _ => RandomState::new().hash_one(Instant::now()),
+        let mut batch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if batch.is_empty() {
+            let mut bytes = [[0; 8]; BATCH];
+            let drawn = rustix::rand::getrandom(bytes.as_flattened_mut(), rustix::rand::GetRandomFlags::empty());
+            if drawn == Ok(BATCH * 8) {
+                batch.extend(bytes.map(u64::from_le_bytes));
+            }
         }
+        // The standard library's hash keys are random too; only a kernel without the call gets there.
+        batch.pop().unwrap_or_else(|| RandomState::new().hash_one(Instant::now()))
     }
 }
 

@@ -18,8 +18,9 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::type_config::alias::{InstantOf, SerdeInstantOf};
 use openraft::{Instant, ReadPolicy};
+use tarpc::client::RpcError;
 
-use super::rpc::NotNow;
+use super::rpc::{BareClaim, NotNow, PeerClient, Taken, context};
 use super::types::{AppEntry, LogId};
 use super::{Types, View};
 use crate::core::Core;
@@ -46,6 +47,22 @@ impl Core {
             let message = format!("the request takes {size} bytes, more than the {COMMAND_BYTES_MAX} that any may");
             return Err(Error::new(Code::Invalid, message).hint("give fewer or shorter labels"));
         }
+        self.at_the_leader(deadline, |leader, limit| self.propose_at(leader, command.clone(), limit)).await
+    }
+
+    /// Has the leader claim a name as it has it, until `deadline`; none if it knows no such name.
+    ///
+    /// # Errors
+    /// As of [`Core::propose`].
+    pub async fn claim(&self, claim: BareClaim, deadline: Duration) -> Result<Option<Taken>, Error> {
+        self.at_the_leader(deadline, |leader, limit| self.claim_at(leader, claim.clone(), limit)).await
+    }
+
+    /// Finds the leader, and asks until it answers.
+    async fn at_the_leader<T, F>(&self, deadline: Duration, ask: impl Fn(NodeId, Duration) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, NotNow>>,
+    {
         let mut unsure = false;
         loop {
             let left = deadline.saturating_sub(self.env.clock.now());
@@ -53,8 +70,8 @@ impl Core {
                 self.pause_or_give_up(deadline, "no leader is known", unsure).await?;
                 continue;
             };
-            let why = match self.propose_at(leader, command.clone(), left.min(TRY_MAX)).await {
-                Ok(reply) => return Ok(reply),
+            let why = match ask(leader, left.min(TRY_MAX)).await {
+                Ok(answer) => return Ok(answer),
                 Err(NotNow::Full) => {
                     let error =
                         Error::new(Code::Unavailable, "the leader's disk is nearly full: it takes no new entries");
@@ -130,16 +147,44 @@ impl Core {
     }
 
     async fn propose_at(&self, leader: NodeId, command: Command, limit: Duration) -> Result<Reply, NotNow> {
+        let sent = command.clone();
+        let there = |peer: PeerClient| async move { peer.propose(context(), sent).await };
+        self.here_or_there(leader, limit, self.propose_here(command), there).await
+    }
+
+    async fn claim_at(&self, leader: NodeId, claim: BareClaim, limit: Duration) -> Result<Option<Taken>, NotNow> {
+        let sent = claim.clone();
+        let there = |peer: PeerClient| async move { peer.claim(context(), sent).await };
+        self.here_or_there(leader, limit, self.claim_as_applied(claim), there).await
+    }
+
+    async fn here_or_there<T, F>(
+        &self,
+        leader: NodeId,
+        limit: Duration,
+        here: impl Future<Output = Result<T, NotNow>>,
+        there: impl FnOnce(PeerClient) -> F,
+    ) -> Result<T, NotNow>
+    where
+        F: Future<Output = Result<Result<T, NotNow>, RpcError>>,
+    {
         if leader == self.me() {
-            return self.env.timeout(limit, self.propose_here(command)).await.unwrap_or(Err(NotNow::Unsure));
+            return self.env.timeout(limit, here).await.unwrap_or(Err(NotNow::Unsure));
         }
-        let asked =
-            self.links.ask(leader, limit, |peer| async move { peer.propose(super::rpc::context(), command).await });
-        match asked.await {
+        match self.links.ask(leader, limit, there).await {
             Ok(answer) => answer,
             Err(AskError::Link(_)) => Err(NotNow::NotLeader(None)),
             Err(_) => Err(NotNow::Unsure),
         }
+    }
+
+    /// Claims a name as this node, if it leads, has applied it. A claim on what is not the newest is refused (R3).
+    pub async fn claim_as_applied(&self, claim: BareClaim) -> Result<Option<Taken>, NotNow> {
+        let BareClaim { request, name, node } = claim;
+        let found = self.view.borrow().state.by_name(&name).map(|segment| (segment.id, segment.epoch, segment.head));
+        let Some((segment, epoch, head)) = found else { return Ok(None) };
+        let reply = self.propose_here(Command::Claim { request, segment, epoch, head, node }).await?;
+        Ok(Some(Taken { head, reply }))
     }
 
     /// Appends a command to this node's own log, if it leads.
@@ -162,11 +207,8 @@ impl Core {
     }
 
     async fn read_index_at(&self, leader: NodeId, limit: Duration) -> Result<Option<LogId>, NotNow> {
-        if leader == self.me() {
-            return self.env.timeout(limit, self.read_index_here()).await.unwrap_or(Err(NotNow::Unsure));
-        }
-        let asked = self.links.ask(leader, limit, |peer| async move { peer.read_index(super::rpc::context()).await });
-        asked.await.unwrap_or(Err(NotNow::NotLeader(None)))
+        let there = |peer: PeerClient| async move { peer.read_index(context()).await };
+        self.here_or_there(leader, limit, self.read_index_here(), there).await
     }
 
     /// The entry that a linearizable read must have applied, if this node leads with a quorum (ReadIndex).

@@ -9,11 +9,12 @@ use cairn_store::id::{RequestId, SegmentId};
 use cairn_store::meta::{Command, Outcome, Rejection, Reply, Request, Scope};
 use cairn_store::name::Name;
 use cairn_store::node::Role;
-use cairn_store::segment::{Segment, Version};
+use cairn_store::segment::Version;
 
 use super::Service;
 use super::answer::{no_such_name, no_such_node, unexpected};
 use super::save::until;
+use crate::raft::rpc::{BareClaim, Taken};
 
 impl Service {
     pub(super) async fn claim_here(&self, request: ClaimRequest) -> Result<Claimed, Error> {
@@ -25,39 +26,29 @@ impl Service {
             );
         }
         let deadline = self.deadline(request.wait);
+        let step = |what| until(core, request.request.step(what), deadline);
         // What a leader has applied is nearly always the newest, and a claim on anything older is refused: so one round
         // is enough.
-        let seen = core.now().state;
-        if let Some(segment) = seen.by_name(name).filter(|_| core.leading().is_some()) {
-            let reply = self.claim_as_seen(segment, request.request.step("claim"), deadline).await?;
-            if !reply.as_ref().is_err_and(outdated) {
-                return self.claimed(segment, reply);
-            }
+        let claim = BareClaim { request: step("claim"), name: name.clone(), node: core.me() };
+        if let Some(Taken { head, reply }) = core.claim(claim, deadline).await?
+            && !reply.as_ref().is_err_and(outdated)
+        {
+            return self.claimed(name, head, reply);
         }
         let state = core.read(deadline).await?.state;
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
+        let (epoch, head) = (segment.epoch, segment.head);
         // The answer to the first step is remembered, refusals too.
-        let reply = self.claim_as_seen(segment, request.request.step("claim what was read"), deadline).await?;
-        self.claimed(segment, reply)
+        let request = step("claim what was read");
+        let command = Command::Claim { request, segment: segment.id, epoch, head, node: core.me() };
+        self.claimed(name, head, core.propose(command, deadline).await?)
     }
 
-    /// A bare claim passes the head that was looked up (R3).
-    async fn claim_as_seen(&self, segment: &Segment, step: RequestId, deadline: Duration) -> Result<Reply, Error> {
-        let command = Command::Claim {
-            request: until(&self.core, step, deadline),
-            segment: segment.id,
-            epoch: segment.epoch,
-            head: segment.head,
-            node: self.core.me(),
-        };
-        self.core.propose(command, deadline).await
-    }
-
-    fn claimed(&self, segment: &Segment, reply: Reply) -> Result<Claimed, Error> {
-        match self.core.answer(&segment.name, reply)? {
+    fn claimed(&self, name: &Name, head: Version, reply: Reply) -> Result<Claimed, Error> {
+        match self.core.answer(name, reply)? {
             Outcome::Claimed { epoch } => {
-                let head = Some(segment.head).filter(|head| *head != Version::NONE);
-                Ok(Claimed { name: segment.name.clone(), owner: self.core.profile.name.clone(), epoch, head })
+                let head = Some(head).filter(|head| *head != Version::NONE);
+                Ok(Claimed { name: name.clone(), owner: self.core.profile.name.clone(), epoch, head })
             }
             other => Err(unexpected(&other)),
         }

@@ -89,16 +89,28 @@ pub struct Usage {
 impl State {
     /// Replaces a segment, and everything that is derived from it.
     pub(super) fn put(&mut self, segment: Segment) {
-        self.take(segment.id);
+        // A change of owner leaves the rest as it is, and no new paths are made in maps that others share.
+        let derives_the_same = |before: &Arc<Segment>| {
+            before.name == segment.name
+                && before.registered.1 == segment.registered.1
+                && before.versions == segment.versions
+        };
+        if !self.segments.get(&segment.id).is_some_and(derives_the_same) {
+            self.take(segment.id);
+            self.derive(&segment);
+        }
+        self.segments.insert(segment.id, Arc::new(segment));
+    }
+
+    fn derive(&mut self, segment: &Segment) {
         self.names.insert(segment.name.clone(), segment.id);
         if segment.versions.is_empty() {
             self.open.insert((segment.registered.1, segment.id));
         }
-        self.count(&segment, |usage, bytes| {
+        self.count(segment, |usage, bytes| {
             usage.copies += 1;
             usage.bytes += bytes;
         });
-        self.segments.insert(segment.id, Arc::new(segment));
     }
 
     /// Takes a segment out, with everything that is derived from it.

@@ -157,7 +157,7 @@ impl Joining {
 
 /// A new id, ordered by wall time.
 pub(crate) fn new_id() -> Uuid {
-    let (rng, millis) = (SystemRng, SystemClock::default().wall().0);
+    let (rng, millis) = (SystemRng::default(), SystemClock::default().wall().0);
     let mut random = [0; 10];
     let drawn = rng.next().to_le_bytes().into_iter().chain(rng.next().to_le_bytes());
     random.iter_mut().zip(drawn).for_each(|(to, from)| *to = from);

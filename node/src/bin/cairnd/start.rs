@@ -65,7 +65,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let log = WalLog::open(&config.dir.join("log"), LogTuning::default()).map_err(unusable)?;
     let env = Env {
         clock: Arc::new(SystemClock::default()),
-        rng: Arc::new(SystemRng),
+        rng: Arc::new(SystemRng::default()),
         spawn: Arc::new(TokioSpawn),
         net: Arc::new(SocketNet),
         disk: Arc::new(FileDisk::open(folder.disk.dir())?),

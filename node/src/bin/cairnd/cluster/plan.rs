@@ -182,8 +182,9 @@ fn within(base: u16, ports: u16) -> Result<u16, Failure> {
 
 fn free_base(ports: u16) -> Result<u16, Failure> {
     let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let rng = SystemRng::default();
     for _ in 0..FREE_TRIES {
-        let drawn = FREE_PORTS.start + SystemRng.next() % (FREE_PORTS.end - FREE_PORTS.start);
+        let drawn = FREE_PORTS.start + rng.next() % (FREE_PORTS.end - FREE_PORTS.start);
         let Ok(base) = u16::try_from(drawn) else { continue };
         if (base..base.saturating_add(ports)).all(free) {
             return Ok(base);
