@@ -24,10 +24,14 @@
 compile_error!("turmoil seeds tokio's randomness only under `--cfg tokio_unstable`: see .cargo/config.toml");
 
 pub mod catalogue;
+pub mod chronicle;
 pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod files;
+pub mod history;
+pub mod invariants;
+pub mod linear;
 pub mod log;
 pub mod net;
 pub mod rng;
