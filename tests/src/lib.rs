@@ -5,11 +5,13 @@
 //! - [`prepared`]: clusters whose nodes have settings of their own;
 //! - [`run`]: one call of a program, and what it said;
 //! - [`files`]: real input: an SQLite database, executables, sizes around the block size;
+//! - [`site`]: a cluster whose nodes are handled one by one, for soaks; [`load`], [`book`]: clients at work, and what they
+//!   were told; [`judge`]: whether promises were kept; [`chance`]: drawn numbers;
 //! - [`shared`]: one cluster for several test functions;
 //! - [`terminal`]: a command on a terminal;
 //! - [`wait`]: for an event, never for a time.
 //!
-//! A failed expectation panics: this crate is only ever used by tests.
+//! A failed expectation panics: this crate is only ever used by tests, and by the program `soak`.
 
 #![allow(
     clippy::expect_used,
@@ -19,11 +21,16 @@
 )]
 
 pub mod bins;
+pub mod book;
+pub mod chance;
 pub mod cluster;
 pub mod files;
+pub mod judge;
+pub mod load;
 pub mod prepared;
 pub mod run;
 pub mod shared;
+pub mod site;
 pub mod terminal;
 pub mod wait;
 

@@ -14,6 +14,7 @@ use cairn_store::time::WallTime;
 use futures::future::BoxFuture;
 
 pub use net::SocketNet;
+pub use payload::sendfile_bytes;
 
 use super::{Clock, Rng, Spawn};
 

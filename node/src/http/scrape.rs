@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use cairn_store::disk::direct_bytes;
 use openraft::async_runtime::WatchReceiver;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
@@ -15,6 +17,7 @@ use tokio::sync::Mutex;
 
 use super::census::Census;
 use crate::core::Core;
+use crate::env::real::sendfile_bytes;
 
 /// The text's format, which Prometheus knows by it.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -68,6 +71,10 @@ pub async fn scrape(core: &Arc<Core>, counting: &Arc<Mutex<()>>) -> io::Result<S
     registry.register("cairn_replication_lag_seconds", help, lag);
     registry.register("cairn_segments", "Segments of the cluster, each in one state", segments(&census));
     core.counts.register(&mut registry);
+    let help = "Bytes of copies that this process sent without copying them";
+    registry.register("cairn_sendfile_bytes", help, ConstCounter::new(sendfile_bytes()));
+    let help = "Bytes of copies that this process wrote past the page cache";
+    registry.register("cairn_direct_write_bytes", help, ConstCounter::new(direct_bytes()));
 
     let mut text = String::new();
     encode(&mut text, &registry).map_err(io::Error::other)?;

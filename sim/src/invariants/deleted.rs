@@ -28,6 +28,10 @@ pub fn strays(node: (NodeId, &NodeName), state: &State, lying: &BTreeSet<CopyId>
     let segments = state.segments.values();
     let copies = segments.flat_map(|segment| segment.versions.values().flat_map(|record| &record.copies));
     let referenced: BTreeSet<CopyId> = copies.filter(|copy| copy.node == node.0).map(|copy| copy.id).collect();
-    let strays = lying.difference(&referenced);
-    strays.map(|copy| format!("E: {} still has the stray copy {copy}", node.1)).collect()
+    unreferenced(node.1, &referenced, lying)
+}
+
+/// The same, where what counts is known already.
+pub fn unreferenced(node: &NodeName, counted: &BTreeSet<CopyId>, lying: &BTreeSet<CopyId>) -> Vec<String> {
+    lying.difference(counted).map(|copy| format!("E: {node} still has the stray copy {copy}")).collect()
 }

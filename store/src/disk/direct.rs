@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 
@@ -17,6 +18,14 @@ pub const DIRECT_BYTES_MIN: u64 = 4 << 20;
 const WRITE_BYTES: usize = 1 << 20;
 /// Memory, offset and length of a direct write are multiples of this; no disk asks for more.
 const ALIGN_BYTES: usize = 4096;
+
+/// Of this process: the path is chosen here, out of everybody's sight, and a test must know that it was taken.
+static WRITTEN_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// How many bytes this process wrote past the page cache.
+pub fn direct_bytes() -> u64 {
+    WRITTEN_BYTES.load(Ordering::Relaxed)
+}
 
 /// A new file that is written once, from its start to its end.
 #[derive(Debug)]
@@ -88,6 +97,7 @@ impl Direct {
 
     fn write_full(&mut self) -> io::Result<()> {
         self.file.write_all_at(self.pending(), self.at)?;
+        WRITTEN_BYTES.fetch_add(self.filled as u64, Ordering::Relaxed);
         self.at += self.filled as u64;
         self.filled = 0;
         Ok(())

@@ -33,7 +33,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-pub use direct::{DIRECT_BYTES_MIN, SequentialFile};
+pub use direct::{DIRECT_BYTES_MIN, SequentialFile, direct_bytes};
 pub use layout::{FileDisk, SPOOL_MARK};
 pub use plain::read_text;
 pub use scan::Found;

@@ -4,12 +4,21 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cairn_store::digest::BLOCK_BYTES;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::env::{ReadAt, Sink};
+
+/// Of this process: a test must know that payloads went this way.
+static SENDFILE_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// How many bytes this process sent by `sendfile`.
+pub fn sendfile_bytes() -> u64 {
+    SENDFILE_BYTES.load(Ordering::Relaxed)
+}
 
 /// Told how many more bytes went through. An error ends the transfer.
 pub(super) type Moved<'a> = dyn FnMut(u64) -> io::Result<()> + 'a;
@@ -93,6 +102,7 @@ pub(super) fn send(
                 if sent == 0 {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter"));
                 }
+                SENDFILE_BYTES.fetch_add(sent as u64, Ordering::Relaxed);
                 moved(sent as u64)?;
             }
         }

@@ -1,0 +1,64 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Puts a cluster of real processes into trouble, and checks that nothing acknowledged is lost.
+///
+/// Exit 0 if nothing is wrong, 1 if anything is, 77 if it could not be tried here.
+#[derive(Debug, Parser)]
+#[command(name = "soak", max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) trouble: Trouble,
+    /// What is drawn: the same seed tries the same things, though not at the same moments.
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// How the result is printed.
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+    /// Where the nodes' folders lie; a temporary folder unless given. It stays if anything is wrong.
+    #[arg(long, global = true)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Use the programs in this folder as they are; else they are built.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) programs: Option<PathBuf>,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trouble {
+    /// Kill nodes of a `cairnd dev` cluster, one or more at once, and start them again.
+    Kill(KillArgs),
+}
+
+impl Trouble {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Kill(_) => "kill",
+        }
+    }
+}
+
+/// How much.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KillArgs {
+    /// End after so many kills.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) kills: u64,
+    /// End after so many seconds, audits not counted.
+    #[arg(long, value_name = "N", default_value_t = 3600)]
+    pub(crate) seconds: u64,
+    /// Audit everything after so many kills.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) audit_every: u64,
+}
