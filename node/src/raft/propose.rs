@@ -20,7 +20,7 @@ use openraft::type_config::alias::{InstantOf, SerdeInstantOf};
 use openraft::{Instant, ReadPolicy};
 use tarpc::client::RpcError;
 
-use super::rpc::{BareClaim, NotNow, PeerClient, Taken, context};
+use super::rpc::{BareClaim, NotNow, PeerClient, context};
 use super::types::{AppEntry, LogId};
 use super::{Types, View};
 use crate::core::Core;
@@ -54,7 +54,7 @@ impl Core {
     ///
     /// # Errors
     /// As of [`Core::propose`].
-    pub async fn claim(&self, claim: BareClaim, deadline: Duration) -> Result<Option<Taken>, Error> {
+    pub async fn claim(&self, claim: BareClaim, deadline: Duration) -> Result<Option<Reply>, Error> {
         self.at_the_leader(deadline, |leader, limit| self.claim_at(leader, claim.clone(), limit)).await
     }
 
@@ -152,7 +152,7 @@ impl Core {
         self.here_or_there(leader, limit, self.propose_here(command), there).await
     }
 
-    async fn claim_at(&self, leader: NodeId, claim: BareClaim, limit: Duration) -> Result<Option<Taken>, NotNow> {
+    async fn claim_at(&self, leader: NodeId, claim: BareClaim, limit: Duration) -> Result<Option<Reply>, NotNow> {
         let sent = claim.clone();
         let there = |peer: PeerClient| async move { peer.claim(context(), sent).await };
         self.here_or_there(leader, limit, self.claim_as_applied(claim), there).await
@@ -179,12 +179,11 @@ impl Core {
     }
 
     /// Claims a name as this node, if it leads, has applied it. A claim on what is not the newest is refused (R3).
-    pub async fn claim_as_applied(&self, claim: BareClaim) -> Result<Option<Taken>, NotNow> {
+    pub async fn claim_as_applied(&self, claim: BareClaim) -> Result<Option<Reply>, NotNow> {
         let BareClaim { request, name, node } = claim;
         let found = self.view.borrow().state.by_name(&name).map(|segment| (segment.id, segment.epoch, segment.head));
         let Some((segment, epoch, head)) = found else { return Ok(None) };
-        let reply = self.propose_here(Command::Claim { request, segment, epoch, head, node }).await?;
-        Ok(Some(Taken { head, reply }))
+        self.propose_here(Command::Claim { request, segment, epoch, head, node }).await.map(Some)
     }
 
     /// Appends a command to this node's own log, if it leads.

@@ -6,7 +6,6 @@ use cairn_client::api::{LoadRequest, Loaded, Progress};
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::meta::{Command, Reply, Request};
 use cairn_store::name::Name;
-use cairn_store::segment::Version;
 use cairn_store::time::LogTime;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
@@ -50,15 +49,6 @@ pub struct BareClaim {
     pub node: NodeId,
 }
 
-/// What became of a bare claim.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Taken {
-    /// The version that it was claimed with.
-    pub head: Version,
-    /// The state machine's answer.
-    pub reply: Reply,
-}
-
 /// What members ask each other.
 #[tarpc::service]
 pub trait Peer {
@@ -73,7 +63,7 @@ pub trait Peer {
     /// To the leader: appends a command, and answers once it is applied there.
     async fn propose(command: Command) -> Result<Reply, NotNow>;
     /// To the leader: claims a name as it has applied it; none if it knows no such name.
-    async fn claim(claim: BareClaim) -> Result<Option<Taken>, NotNow>;
+    async fn claim(claim: BareClaim) -> Result<Option<Reply>, NotNow>;
     /// To the leader: the entry that a linearizable read must have applied.
     async fn read_index() -> Result<Option<LogId>, NotNow>;
     /// To the leader: how long ago it heard each member, in milliseconds.
@@ -138,7 +128,7 @@ impl Peer for PeerServer {
         self.core().propose_here(command).await
     }
 
-    async fn claim(self, _: Context, claim: BareClaim) -> Result<Option<Taken>, NotNow> {
+    async fn claim(self, _: Context, claim: BareClaim) -> Result<Option<Reply>, NotNow> {
         self.core().claim_as_applied(claim).await
     }
 

@@ -14,7 +14,7 @@ use cairn_store::segment::Version;
 use super::Service;
 use super::answer::{no_such_name, no_such_node, unexpected};
 use super::save::until;
-use crate::raft::rpc::{BareClaim, Taken};
+use crate::raft::rpc::BareClaim;
 
 impl Service {
     pub(super) async fn claim_here(&self, request: ClaimRequest) -> Result<Claimed, Error> {
@@ -30,10 +30,10 @@ impl Service {
         // What a leader has applied is nearly always the newest, and a claim on anything older is refused: so one round
         // is enough.
         let claim = BareClaim { request: step("claim"), name: name.clone(), node: core.me() };
-        if let Some(Taken { head, reply }) = core.claim(claim, deadline).await?
+        if let Some(reply) = core.claim(claim, deadline).await?
             && !reply.as_ref().is_err_and(outdated)
         {
-            return self.claimed(name, head, reply);
+            return self.claimed(name, reply);
         }
         let state = core.read(deadline).await?.state;
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
@@ -41,12 +41,12 @@ impl Service {
         // The answer to the first step is remembered, refusals too.
         let request = step("claim what was read");
         let command = Command::Claim { request, segment: segment.id, epoch, head, node: core.me() };
-        self.claimed(name, head, core.propose(command, deadline).await?)
+        self.claimed(name, core.propose(command, deadline).await?)
     }
 
-    fn claimed(&self, name: &Name, head: Version, reply: Reply) -> Result<Claimed, Error> {
+    fn claimed(&self, name: &Name, reply: Reply) -> Result<Claimed, Error> {
         match self.core.answer(name, reply)? {
-            Outcome::Claimed { epoch } => {
+            Outcome::Claimed { epoch, head } => {
                 let head = Some(head).filter(|head| *head != Version::NONE);
                 Ok(Claimed { name: name.clone(), owner: self.core.profile.name.clone(), epoch, head })
             }

@@ -267,6 +267,8 @@ pub enum Outcome {
     Claimed {
         /// The new epoch.
         epoch: Epoch,
+        /// The head that it took over.
+        head: Version,
     },
 }
 
