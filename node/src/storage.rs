@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cairn_client::api::{Code, Error};
 use cairn_client::wire::{Refusal, RefusalCode};
+use cairn_store::crash_point;
 use cairn_store::disk::Toc;
 use cairn_store::id::CopyId;
 use cairn_store::meta::state::COMMIT_WINDOW;
@@ -106,7 +107,9 @@ impl Core {
         self.env
             .blocking(move || {
                 disk.publish(&toc)?;
-                catalogue.insert(Held::from(&toc))
+                catalogue.insert(Held::from(&toc))?;
+                crash_point!("copy.listed");
+                Ok::<_, io::Error>(())
             })
             .await??;
         Ok(receipt)

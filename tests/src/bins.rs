@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// The feature by which a debug build has its crash points.
+pub const CRASH_POINTS: &str = "cairn-sim/crash-points";
+
 /// The daemon.
 pub fn cairnd() -> PathBuf {
     folder().join("cairnd")
@@ -17,6 +20,16 @@ pub fn cairn() -> PathBuf {
 /// An example of the client's crate.
 pub fn example(name: &str) -> PathBuf {
     folder().join("examples").join(name)
+}
+
+/// Sees to it that the daemon has its crash points: a release build has none, so that a debug build takes its place.
+pub fn with_crash_points() {
+    let own = own_folder();
+    if is_release(&own) {
+        let debug = own.parent().unwrap_or(&own).join("debug");
+        compile(false);
+        take_from(&debug);
+    }
 }
 
 /// From now on the programs in `folder` are used as they are, unless others are in use already.
@@ -33,19 +46,30 @@ static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
 /// `cargo test --workspace` has built all of them before; a test that runs alone, and `soak`, build them here.
 fn build() -> PathBuf {
+    let folder = own_folder();
+    compile(is_release(&folder));
+    folder
+}
+
+/// The profile's folder.
+fn own_folder() -> PathBuf {
     let own = std::env::current_exe().expect("a program knows its own path");
     let folder = own.parent().expect("a program lies in a folder");
     // Programs lie in the profile's folder, tests below it.
-    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned();
+    if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned()
+}
+
+fn compile(release: bool) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--workspace", "--bins", "--examples", "--quiet", "--locked"]);
-    if is_release(&folder) {
+    // With the features that `cargo test --workspace` builds them with, so that nothing is built twice.
+    build.args(["--features", CRASH_POINTS]);
+    if release {
         build.arg("--release");
     }
     let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
     assert!(status.success(), "the programs could not be built");
-    folder
 }
 
 fn is_release(folder: &Path) -> bool {

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use cairn_store::crash_point;
 use cairn_store::id::SegmentId;
 use cairn_store::record::{self, Kind};
 use cairn_store::segment::Version;
@@ -165,17 +166,23 @@ impl SledCatalogue {
     pub fn close(&self) -> io::Result<()> {
         let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
         if *stage == Stage::Open {
+            crash_point!("sled.close");
             self.checkpoint()?;
             sync_dir(self.marker.dir())?;
             self.marker.write(Some(self.count()?))?;
+            crash_point!("sled.closed");
         }
         *stage = Stage::Closed;
         Ok(())
     }
 
     fn checkpoint(&self) -> io::Result<()> {
+        crash_point!("sled.flush");
         self.db.flush().map_err(local)?;
-        self.file.sync_all()
+        crash_point!("sled.flushed");
+        self.file.sync_all()?;
+        crash_point!("sled.durable");
+        Ok(())
     }
 
     /// Held while something is written.
@@ -234,6 +241,7 @@ impl Catalogue for SledCatalogue {
         if *stage == Stage::Closed {
             return Err(closed());
         }
+        crash_point!("sled.replace");
         let keep: BTreeSet<[u8; KEY_BYTES]> = all.iter().map(key).collect();
         self.apply(self.db.iter().keys().filter_map(|key| match key {
             Ok(key) if key.first_chunk().is_some_and(|key| keep.contains(key)) => None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn_client::wire::{self, Push, PushAnswer, PushDone, Refusal, RefusalCode, Sealed, WireError};
+use cairn_store::crash_point;
 use cairn_store::digest::BlockTable;
 use cairn_store::id::NodeId;
 use cairn_store::segment::Receipt;
@@ -70,6 +71,7 @@ pub async fn push(
     let answered = core.env.timeout(core.limits.idle, wire::receive(&mut stream)).await;
     let PushAnswer(answer) = answered.ok_or(PushError::Silent)??;
     answer.map_err(PushError::Refused)?;
+    crash_point!("push.begin");
     let stopped = StopOnDrop::default();
     let (sent, counted, stop) = (meter.clone(), core.counts.sent.clone(), stopped.0.clone());
     let progress: Progress = Arc::new(move |bytes| {
@@ -80,6 +82,7 @@ pub async fn push(
     });
     stream = stream.send_payload(&core.env, source, 0, limits, progress).await?;
 
+    crash_point!("push.sent");
     let table = match table.wait_for(Option::is_some).await {
         Ok(ready) => match ready.as_ref() {
             Some(Ok(table)) => table.clone(),
@@ -100,6 +103,7 @@ pub async fn push(
     let done = core.env.timeout(patience, meter.while_ticking(&core.env, wire::receive(&mut stream))).await;
     let PushDone(done) = done.ok_or(PushError::Silent)??;
     let receipt = done.map_err(PushError::Refused)?;
+    crash_point!("push.receipt");
     if receipt.copy != copy || receipt.node != target {
         return Err(PushError::Wire(WireError::Body("the receipt is for another copy".into())));
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_client::wire::{self, Push, PushAnswer, PushDone, Refusal, RefusalCode, Sealed, WireError};
+use cairn_store::crash_point;
 use cairn_store::digest::{BlockTable, TableBuilder, block_count};
 use cairn_store::disk::Toc;
 use cairn_store::id::CopyId;
@@ -36,10 +37,13 @@ pub async fn receive(
             return Ok(stream);
         }
     };
+    crash_point!("receive.begin");
     let received = take_bytes(core, stream, &push, &draft).await;
     match received {
         Ok((mut stream, arrived)) => {
+            crash_point!("receive.arrived");
             let done = publish(core, &push, draft, arrived).await;
+            crash_point!("receive.published");
             let Push { name, request, copy, size, .. } = &push;
             match &done {
                 Ok(_) => tracing::info!(%name, %request, %copy, size, "a copy was received and is durable"),
@@ -49,6 +53,7 @@ pub async fn receive(
                 }
             }
             wire::send(&mut stream, &PushDone(done)).await?;
+            crash_point!("receive.told");
             Ok(stream)
         }
         Err(e) => {
@@ -121,6 +126,7 @@ async fn publish(
 ) -> Result<Receipt, Refusal> {
     let Arrived { table, time } = arrived?;
     draft.sync(core).await.map_err(|e| core.refuse_io(&e))?;
+    crash_point!("receive.synced");
     let toc = Toc {
         cluster: core.identity.cluster,
         node: core.me(),

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use cairn_client::wire::{self, Offer, Pull, PullAnswer, RefusalCode, WireError};
+use cairn_store::crash_point;
 use cairn_store::digest::{BLOCK_BYTES, block_count};
 use tokio::io::AsyncWriteExt;
 
@@ -47,6 +48,7 @@ pub async fn serve(
             return Ok(stream);
         }
     };
+    crash_point!("serve.begin");
     let size = toc.table.size();
     if source.size() != size || pull.from_block > block_count(size) {
         core.suspect(pull.copy);
@@ -71,6 +73,7 @@ pub async fn serve(
         Ok(())
     });
     let sent = stream.send_payload(&core.env, source, offset, limits, progress).await;
+    crash_point!("serve.sent");
     let Pull { request, copy, .. } = pull;
     let bytes = size.saturating_sub(offset);
     match &sent {

@@ -5,6 +5,7 @@
 //! - `payload`: entries, with a checksum over their length;
 //! - `done`: tells a waiter when its write is durable, and of an error if it never will be;
 //! - `reader`: bounded reads that notice a missing entry; `look`: all of it, for a check of a node that does not run;
+//! - `rotation`: the crash points at the change from one chunk to the next;
 //! - `ballast`: space that a full disk gives back.
 //!
 //! An append is put into raft-log's buffer, is readable at once, and is handed to raft-log's own thread, which writes
@@ -19,6 +20,7 @@ mod done;
 mod look;
 mod payload;
 mod reader;
+mod rotation;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -30,6 +32,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use cairn_store::crash_point;
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
@@ -41,6 +44,7 @@ pub use self::reader::WalReader;
 
 use self::done::Done;
 use self::payload::Payload;
+use self::rotation::Rotation;
 use self::types::{StoredId, StoredVote, Wal};
 use super::types::{LogEntry, LogId, Types, Vote};
 
@@ -159,6 +163,7 @@ impl RaftLogStorage<Types> for WalLog {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        crash_point!("vote.save");
         let (tx, durable) = Types::oneshot();
         {
             let mut log = self.shared.lock()?;
@@ -167,7 +172,9 @@ impl RaftLogStorage<Types> for WalLog {
         }
         let written =
             durable.await.map_err(|_| io::Error::other("raft log: no word on whether the vote is saved"))?;
-        written.map_err(failed("flush the vote"))
+        written.map_err(failed("flush the vote"))?;
+        crash_point!("vote.durable");
+        Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
@@ -199,8 +206,14 @@ impl RaftLogStorage<Types> for WalLog {
             .collect::<io::Result<Vec<_>>>()
             .map_err(failed("encode an entry"))?;
         let mut log = self.shared.lock()?;
+        crash_point!("log.append");
+        let rotation = Rotation::watch(&log);
         log.append(records).map_err(failed("append"))?;
-        log.flush(true, Some(done)).map_err(failed("flush what was appended"))
+        rotation.pass(&log);
+        crash_point!("log.buffered");
+        log.flush(true, Some(done)).map_err(failed("flush what was appended"))?;
+        crash_point!("log.queued");
+        Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
@@ -217,8 +230,11 @@ impl RaftLogStorage<Types> for WalLog {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         let mut log = self.shared.lock()?;
+        crash_point!("log.purge");
         log.purge(StoredId::from(&upto)).map_err(failed("purge"))?;
         // Chunks are removed only behind a sync.
-        log.flush(true, None).map_err(failed("flush the purge"))
+        log.flush(true, None).map_err(failed("flush the purge"))?;
+        crash_point!("log.purged");
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_store::crash_point;
 use cairn_store::meta::apply::Position;
 use cairn_store::meta::{History, State};
 use cairn_store::record;
@@ -183,6 +184,7 @@ impl RaftStateMachine<Types> for Machine {
         Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
         let mut answers = Vec::new();
+        crash_point!("apply.begin");
         while let Some((entry, responder)) = entries.try_next().await? {
             let id = entry.log_id();
             let at = Position { term: id.committed_leader_id().term, index: id.index() };
@@ -214,10 +216,14 @@ impl RaftStateMachine<Types> for Machine {
                 answers.push((responder, reply));
             }
         }
+        crash_point!("apply.done");
         // Shown before answered: whoever got an answer reads its effect here.
         self.show();
+        crash_point!("apply.shown");
         for (responder, reply) in answers {
+            crash_point!("reply.begin");
             responder.send(AppReply(reply));
+            crash_point!("reply.done");
         }
         Ok(())
     }
@@ -228,7 +234,9 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, snapshot: State) -> io::Result<()> {
         let snapshot = Snapshot { meta: meta.clone(), snapshot };
+        crash_point!("snapshot.install");
         save(&self.env, &self.saved, &snapshot).await?;
+        crash_point!("snapshot.installed");
         self.view = View::restored(snapshot.snapshot, meta.last_log_id, meta.last_membership.clone());
         self.show();
         Ok(())
@@ -250,7 +258,9 @@ impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = State;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        crash_point!("snapshot.begin");
         save(&self.env, &self.saved, &self.snapshot).await?;
+        crash_point!("snapshot.done");
         Ok(self.snapshot.clone())
     }
 }

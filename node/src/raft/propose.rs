@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bincode::Options;
 use cairn_client::api::{Code, Error};
+use cairn_store::crash_point;
 use cairn_store::digest::Digest;
 use cairn_store::id::{NodeId, SegmentId};
 use cairn_store::meta::{Command, Entry, Reply, Stamp};
@@ -196,7 +197,10 @@ impl Core {
         }
         let clock = self.view.borrow().clock(term, self.env.clock.now());
         let entry = Entry { stamp: Stamp { clock, term }, at: self.env.clock.wall(), command };
-        match self.raft.client_write(AppEntry(entry)).await {
+        crash_point!("commit.begin");
+        let written = self.raft.client_write(AppEntry(entry)).await;
+        crash_point!("commit.done");
+        match written {
             Ok(done) => done.data.0.ok_or(NotNow::Unsure),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
                 Err(NotNow::NotLeader(to.leader_id.map(NodeId)))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{Code, Error, LoadRequest, Loaded, POLL, Progress, Source};
+use cairn_store::crash_point;
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::meta::{Command, Outcome, Rejection, State};
 use cairn_store::node::Role;
@@ -78,6 +79,7 @@ async fn run(core: &Arc<Core>, request: LoadRequest, meter: Arc<Meter>) -> Resul
         let view = if request.stale { core.now() } else { core.read(deadline).await? };
         let segment = view.state.by_name(&request.name).ok_or_else(|| no_such_name(&request.name))?;
         let (version, record) = wanted(segment, &request)?;
+        crash_point!("load.begin");
         let loading = Loading { core, request: &request, state: &view.state, segment, version, record };
         // The head keeps moving: own it first, then nobody moves it any more.
         if request.claim && attempt > CLAIM_TRIES {
@@ -169,7 +171,10 @@ impl Loading<'_> {
             head: *head,
             node: self.core.me(),
         };
-        match self.core.propose(command, deadline).await? {
+        crash_point!("claim.begin");
+        let reply = self.core.propose(command, deadline).await?;
+        crash_point!("claim.done");
+        match reply {
             Err(Rejection::HeadMoved { .. }) => Ok(None),
             reply => match self.core.answer(name, reply)? {
                 Outcome::Claimed { epoch, .. } => Ok(Some(epoch)),
@@ -193,6 +198,7 @@ impl Loading<'_> {
             let wanted = claimed.is_some() || lost || state.missing_copies(segment, record) > 0;
             if wanted && !request.stale {
                 core.confirm(segment.id, *version, record.digest, receipt).await;
+                crash_point!("load.confirmed");
             }
         }
         let owner = if claimed.is_some() { Some(core.me()) } else { segment.owner };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cairn_client::api::{
     ClaimRequest, Claimed, Code, Error, PinRequest, ReleaseRequest, RemoveRequest, UnpinRequest,
 };
+use cairn_store::crash_point;
 use cairn_store::id::{RequestId, SegmentId};
 use cairn_store::meta::{Command, Outcome, Rejection, Reply, Request, Scope};
 use cairn_store::name::Name;
@@ -29,6 +30,7 @@ impl Service {
         let step = |what| until(core, request.request.step(what), deadline);
         // What a leader has applied is nearly always the newest, and a claim on anything older is refused: so one round
         // is enough.
+        crash_point!("claim.begin");
         let claim = BareClaim { request: step("claim"), name: name.clone(), node: core.me() };
         if let Some(reply) = core.claim(claim, deadline).await?
             && !reply.as_ref().is_err_and(outdated)
@@ -45,6 +47,7 @@ impl Service {
     }
 
     fn claimed(&self, name: &Name, reply: Reply) -> Result<Claimed, Error> {
+        crash_point!("claim.done");
         match self.core.answer(name, reply)? {
             Outcome::Claimed { epoch, head } => {
                 let head = Some(head).filter(|head| *head != Version::NONE);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{Code, Error, Progress, Replica, SaveRequest, Saved};
+use cairn_store::crash_point;
 use cairn_store::id::{NodeId, RequestId, SegmentId};
 use cairn_store::meta::state::REGISTRATION_TTL;
 use cairn_store::meta::{Command, Commit, Outcome, Request, Scope, State};
@@ -110,6 +111,7 @@ impl Save {
             Some(segment) => check_segment(core, segment, request)?,
             None => check_new(request)?,
         }
+        crash_point!("save.begin");
         let source = self.open().await?;
         let wish = self.plan(&state, source.opened.size())?;
         let target = match known {
@@ -122,6 +124,7 @@ impl Save {
             }
             None => self.register(self.next_register(&state), deadline).await?,
         };
+        crash_point!("save.registered");
         let size = source.opened.size();
         tracing::info!(name = %request.name, request = %request.request, size, "save begins");
         let order = Order::new(core, request, target, source, meter);
@@ -253,6 +256,7 @@ impl Save {
     async fn commit(&self, target: Target, mut transfer: Transfer) -> Result<Saved, Error> {
         let Self { core, request, meter } = self;
         let table = transfer.until_enough().await?;
+        crash_point!("save.enough");
         // The transfer had as long as it moved; the commit gets the client's time anew.
         let deadline = self.deadline();
         let commit = Commit {
@@ -270,6 +274,7 @@ impl Save {
         };
         let command = Command::Commit { request: until(core, self.step("commit"), deadline), commit };
         let reply = core.propose(command, deadline).await?;
+        crash_point!("save.committed");
         let (version, epoch, digest) = match core.answer(&request.name, reply)? {
             Outcome::Committed { version, epoch, digest } => (version, epoch, digest),
             other => return Err(unexpected(&other)),

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_store::crash_point;
 use cairn_store::plan::collect::{Found, collectable};
 use cairn_store::segment::{Copy, CopyState};
 
@@ -71,11 +72,15 @@ async fn pass(core: &Arc<Core>) -> std::io::Result<()> {
                     continue;
                 }
                 tracing::info!(copy = %held.copy, standing = ?found.standing, "a copy goes");
+                crash_point!("retire.decided");
                 let (disk, catalogue) = (core.env.disk.clone(), core.env.catalogue.clone());
                 core.env
                     .blocking(move || {
                         disk.unlink(held.copy)?;
-                        catalogue.remove(&held)
+                        crash_point!("retire.removed");
+                        catalogue.remove(&held)?;
+                        crash_point!("retire.unlisted");
+                        Ok::<_, std::io::Error>(())
                     })
                     .await??;
             }

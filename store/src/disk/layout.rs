@@ -16,6 +16,9 @@ use rustix::io::Errno;
 use super::real::RealFileSystem;
 use super::system::{FileSystem, NewFile};
 use super::{Disk, ReadAt, SegmentWriter, Space, Toc, plain, read, scan, write};
+#[cfg(all(feature = "crash-points", debug_assertions))]
+use crate::crash::of_file;
+use crate::crash_point;
 use crate::id::{CopyId, Incarnation};
 
 /// The file of the spool that holds the node's incarnation as text, without a line end.
@@ -150,16 +153,22 @@ impl FileDisk {
         fill: impl FnOnce(&mut dyn NewFile) -> io::Result<()>,
     ) -> io::Result<()> {
         self.remove(draft)?;
+        crash_point!(&of_file(path, "draft"));
         let filled = self.files.draft(draft).and_then(|mut file| {
             fill(file.as_mut())?;
+            crash_point!(&of_file(path, "filled"));
             file.sync()
         });
+        crash_point!(&of_file(path, "synced"));
         if let Err(error) = filled.and_then(|()| self.files.rename(draft, path)) {
             // On a full disk the draft must not keep its space; if it stays, the next start removes it.
             let _ = self.remove(draft);
             return Err(at(path)(error));
         }
-        self.sync_folder(parent(path))
+        crash_point!(&of_file(path, "renamed"));
+        self.sync_folder(parent(path))?;
+        crash_point!(&of_file(path, "durable"));
+        Ok(())
     }
 
     /// Makes the node's folder and what is missing above it, durably.

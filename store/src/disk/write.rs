@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::layout::{FileDisk, SEG, TOC, at};
 use super::system::NewFile;
 use super::{Disk, ReadAt, SegmentWriter, TOC_KIND, Toc, read};
+use crate::crash_point;
 use crate::id::CopyId;
 use crate::record;
 
@@ -25,6 +26,7 @@ pub(super) fn create(disk: &FileDisk, copy: CopyId, size: u64) -> io::Result<Fil
     check_unused(disk, copy)?;
     let path = disk.seg(copy);
     let file = disk.files.create(&path, size).map_err(at(&path))?;
+    crash_point!("seg.create");
     Ok(FileWriter { path, file, size, written: 0 })
 }
 
@@ -36,6 +38,7 @@ impl SegmentWriter for FileWriter {
             return Err(io::Error::new(ErrorKind::InvalidInput, text));
         }
         self.file.append(bytes).map_err(at(&self.path))?;
+        crash_point!("seg.append");
         self.written = end;
         Ok(())
     }
@@ -47,14 +50,19 @@ impl SegmentWriter for FileWriter {
             return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
         }
         let Self { path, file, .. } = *self;
-        file.sync().map_err(at(&path))
+        crash_point!("seg.sync");
+        file.sync().map_err(at(&path))?;
+        crash_point!("seg.synced");
+        Ok(())
     }
 }
 
 pub(super) fn adopt(disk: &FileDisk, source: &dyn ReadAt, copy: CopyId) -> io::Result<()> {
     check_unused(disk, copy)?;
     let path = disk.seg(copy);
-    match disk.files.share(source, &path).map_err(at(&path))? {
+    let shared = disk.files.share(source, &path).map_err(at(&path))?;
+    crash_point!("adopt.shared");
+    match shared {
         Some(new) => new.sync().map_err(at(&path)),
         None => disk.files.sync(source).map_err(at(&path)),
     }
@@ -79,7 +87,9 @@ pub(super) fn publish(disk: &FileDisk, toc: &Toc) -> io::Result<()> {
 
 pub(super) fn unlink(disk: &FileDisk, copy: CopyId) -> io::Result<()> {
     if disk.remove(&disk.toc(copy))? {
+        crash_point!("retire.toc-removed");
         disk.sync_folder(&disk.shard(copy))?;
+        crash_point!("retire.toc-durable");
     }
     disk.remove(&disk.seg(copy)).map(drop)
 }

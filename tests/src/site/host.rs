@@ -48,6 +48,8 @@ pub struct Host {
     pub dir: PathBuf,
     /// What stands before the program on the command line.
     pub before: Vec<OsString>,
+    /// What every process of it has in its environment.
+    pub env: Vec<(String, String)>,
     place: PathBuf,
     process: Process,
 }
@@ -112,7 +114,8 @@ impl Host {
         fs::create_dir_all(&place)?;
         fs::write(place.join("cairnd.toml"), text)?;
         let dir = place.join(node_dir).components().collect();
-        Ok(Self { name, role, addresses, dir, before: Vec::new(), place, process: Process::None })
+        let (before, env) = (Vec::new(), Vec::new());
+        Ok(Self { name, role, addresses, dir, before, env, place, process: Process::None })
     }
 
     /// A host whose network is its own.
@@ -137,6 +140,7 @@ impl Host {
     pub fn cairnd(&self, verb: &str) -> Command {
         let mut words = self.before.iter().cloned().chain([bins::cairnd().into_os_string()]);
         let mut command = Command::new(words.next().unwrap_or_default());
+        command.env_remove("CAIRN_ENDPOINTS").env_remove("CAIRN_EPOCH");
         command.args(words).arg(verb).arg("--config").arg(self.place.join("cairnd.toml"));
         command
     }
@@ -149,7 +153,8 @@ impl Host {
         ensure!(!self.runs(), "{} runs already", self.name);
         let log = fs::File::options().create(true).append(true).open(self.log())?;
         let mut command = self.cairnd("start");
-        command.args(["--die-with-parent", &std::process::id().to_string()]).envs(env.iter().copied());
+        command.args(["--die-with-parent", &std::process::id().to_string()]);
+        command.envs(self.env.iter().map(|(key, value)| (key, value))).envs(env.iter().copied());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Process::Own(command.spawn().with_context(|| format!("cannot start {}", self.name))?);
         Ok(())
@@ -169,9 +174,8 @@ impl Host {
         }
     }
 
-    /// Whether its process runs.
-    pub fn runs(&mut self) -> bool {
-        self.ended();
+    /// Whether it has a process, which may have ended since: [`Host::ended`] tells.
+    pub fn runs(&self) -> bool {
         !matches!(self.process, Process::None)
     }
 
@@ -214,18 +218,13 @@ impl Host {
     /// It does not, or ends with an error.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         self.signal(Signal::TERM);
-        let status = within(END, "the node has ended", || match self.runs_or_ended() {
-            (false, None) => Ok(Some(ExitStatus::default())),
-            (_, status) => Ok(status),
+        let status = within(END, "the node has ended", || match self.runs() {
+            true => Ok(self.ended()),
+            false => Ok(Some(ExitStatus::default())),
         });
         let status = status.with_context(|| self.name.clone())?;
         ensure!(status.success(), "{} ended with {status}: {}", self.name, self.last_words());
         Ok(())
-    }
-
-    fn runs_or_ended(&mut self) -> (bool, Option<ExitStatus>) {
-        let ended = self.ended();
-        (!matches!(self.process, Process::None), ended)
     }
 
     /// Waits until all of its threads stand still, in whatever they are doing: what an fsync has begun, it has ended.

@@ -38,6 +38,10 @@ pub(crate) enum Command {
     ///
     /// Every block of every copy, the log and the metadata. Exit 6 if anything is damaged or lost.
     Fsck(FsckArgs),
+    /// List the places at which a test lets the process end.
+    #[cfg(all(feature = "crash-points", debug_assertions))]
+    #[command(hide = true)]
+    CrashPoints,
     /// Write the manual's pages into a folder.
     #[command(hide = true)]
     Man {

@@ -4,6 +4,7 @@
 //! - `init`, `join`, `start`: the life of one node; `folder`: what its folder says of it; `logs`: what it tells;
 //!   `descriptors`: how many files it may open;
 //! - `dev`, `demo`: a cluster of processes on loopback; `cluster`: how one is planned, started, watched and ended;
+//! - `crash`: where a test lets the process end, in a build that has such places;
 //! - `config`: a configuration, without a node; `fsck`: a node's folder, while it does not run; `man`: the manual;
 //! - `output`: where data goes; `failure`: errors, and the exit codes; `durable`: files that survive a power cut;
 //!   `parent`: processes that end with the one that started them; `signals`: asked to end.
@@ -14,6 +15,8 @@
 mod args;
 mod cluster;
 mod config;
+#[cfg(all(feature = "crash-points", debug_assertions))]
+mod crash;
 mod demo;
 mod descriptors;
 mod dev;
@@ -59,6 +62,8 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Start(args) => start::run(&args).map(|()| 0),
         Command::Config { command } => config::run(&command).map(|()| 0),
         Command::Fsck(args) => fsck::run(&args),
+        #[cfg(all(feature = "crash-points", debug_assertions))]
+        Command::CrashPoints => Ok(crash::list()),
         Command::Man { dir } => man::run(&dir).map(|()| 0),
         Command::DemoApp(args) => demo::app::run(args).map(|()| 0),
     }

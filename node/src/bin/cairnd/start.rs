@@ -13,6 +13,8 @@ use cairn_node::raft::log::{LogTuning, WalLog};
 use cairn_store::disk::FileDisk;
 
 use crate::args::StartArgs;
+#[cfg(all(feature = "crash-points", debug_assertions))]
+use crate::crash;
 use crate::durable::boot_id;
 use crate::failure::Failure;
 use crate::folder::Folder;
@@ -34,6 +36,8 @@ pub(crate) fn run(args: &StartArgs) -> Result<(), Failure> {
     }
     let config = Config::read(&args.node.config, &args.node.set)?;
     logs::init(&config.log);
+    #[cfg(all(feature = "crash-points", debug_assertions))]
+    let config = crash::arm(config)?;
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     descriptors::raise();
     let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);
@@ -62,7 +66,10 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let (catalogue, trust) = SledCatalogue::open(&config.dir.join("catalogue"), &boot_id())?;
     tracing::debug!(?trust, "the catalogue is open");
     let catalogue = Arc::new(catalogue);
-    let log = WalLog::open(&config.dir.join("log"), LogTuning::default()).map_err(unusable)?;
+    let tuning = LogTuning::default();
+    #[cfg(all(feature = "crash-points", debug_assertions))]
+    let tuning = crash::tuned(tuning)?;
+    let log = WalLog::open(&config.dir.join("log"), tuning).map_err(unusable)?;
     let env = Env {
         clock: Arc::new(SystemClock::default()),
         rng: Arc::new(SystemRng::default()),

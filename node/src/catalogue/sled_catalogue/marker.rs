@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use cairn_store::crash_point;
 use cairn_store::record::{self, Kind};
 use serde::{Deserialize, Serialize};
 
@@ -67,11 +68,13 @@ impl Marker {
     pub(super) fn write(&self, closed: Option<u64>) -> io::Result<()> {
         let mark = Mark { closed, boot_id: self.boot_id.clone() };
         let bytes = record::encode(KIND, &mark).map_err(io::Error::other)?;
+        crash_point!("sled.mark");
         let beside = self.dir.join("marker.new");
         let mut file = File::create(&beside)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&beside, self.dir.join(NAME))?;
+        crash_point!("sled.marked");
         sync_dir(&self.dir)
     }
 }

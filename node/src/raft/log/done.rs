@@ -2,8 +2,10 @@
 
 use std::io;
 
+use cairn_store::crash_point;
 use openraft::storage::IOFlushed;
 
+use super::rotation;
 use crate::raft::types::Types;
 
 /// Passes on raft-log's word. If raft-log drops it without one, as it does on a full disk with everything that is
@@ -18,6 +20,8 @@ impl Done {
 
 impl raft_log::Callback for Done {
     fn send(mut self, result: io::Result<()>) {
+        crash_point!("log.durable");
+        rotation::durable();
         if let Some(waiter) = self.0.take() {
             waiter.io_completed(result);
         }

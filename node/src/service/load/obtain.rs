@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{Code, Error};
+use cairn_store::crash_point;
 use cairn_store::disk::Toc;
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::node::Role;
@@ -145,7 +146,9 @@ impl Loading<'_> {
 
     async fn publish(&self, incoming: &Incoming, sources: Vec<(NodeId, u64)>) -> Result<Obtained, Error> {
         let core = self.core;
+        crash_point!("load.pulled");
         let table = incoming.sync(core).await.map_err(|e| disk_failed(core, &e))?;
+        crash_point!("load.synced");
         let toc = Toc {
             cluster: core.identity.cluster,
             node: core.me(),
@@ -159,6 +162,7 @@ impl Loading<'_> {
             until: core.commit_window(),
         };
         let receipt = core.publish(toc).await.map_err(|e| disk_failed(core, &e))?;
+        crash_point!("load.published");
         Ok(Obtained { copy: incoming.copy, receipt: Some(receipt), sources })
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use cairn_client::api::Error;
+use cairn_store::crash_point;
 use cairn_store::digest::BlockTable;
 use cairn_store::disk::Toc;
 use cairn_store::id::CopyId;
@@ -27,6 +28,7 @@ async fn keep(order: Order, copy: CopyId) -> Result<Receipt, Error> {
     let disk = core.env.disk.clone();
     let adopted = core.env.blocking(move || disk.adopt(&source.file, source.opened.as_ref(), copy)).await;
     adopted.and_then(|done| done).map_err(|e| failed(&core, &e))?;
+    crash_point!("own.adopted");
     let table = match table.wait_for(Option::is_some).await.as_deref() {
         Ok(Some(Ok(table))) => table.clone(),
         Ok(Some(Err(why))) => return Err(source_failed(why)),
@@ -44,7 +46,9 @@ async fn keep(order: Order, copy: CopyId) -> Result<Receipt, Error> {
         table: BlockTable::clone(&table),
         until: core.commit_window(),
     };
-    core.publish(toc).await.map_err(|e| failed(&core, &e))
+    let receipt = core.publish(toc).await.map_err(|e| failed(&core, &e))?;
+    crash_point!("own.published");
+    Ok(receipt)
 }
 
 fn failed(core: &Core, error: &io::Error) -> Error {

@@ -39,12 +39,15 @@ pub(crate) enum Format {
 pub(crate) enum Trouble {
     /// Kill nodes of a `cairnd dev` cluster, one or more at once, and start them again.
     Kill(KillArgs),
+    /// End nodes at every step of their work, with a build that has crash points.
+    Crash(CrashArgs),
 }
 
 impl Trouble {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Kill(_) => "kill",
+            Self::Crash(_) => "crash",
         }
     }
 }
@@ -60,5 +63,22 @@ pub(crate) struct KillArgs {
     pub(crate) seconds: u64,
     /// Audit everything after so many kills.
     #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) audit_every: u64,
+}
+
+/// How much.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CrashArgs {
+    /// End when each point was hit so often.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) hits: u64,
+    /// End after so many seconds, audits not counted.
+    #[arg(long, value_name = "N", default_value_t = 4 * 3600)]
+    pub(crate) seconds: u64,
+    /// Only so many points, which the seed draws; all unless given.
+    #[arg(long, value_name = "N")]
+    pub(crate) sample: Option<usize>,
+    /// Audit everything after so many hits.
+    #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) audit_every: u64,
 }

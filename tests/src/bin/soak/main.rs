@@ -15,6 +15,7 @@
 )]
 
 mod args;
+mod crash;
 mod ground;
 mod kill;
 mod report;
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
         report::note(&format!("signals cannot be listened to: {error}"));
     }
     let seed = args.seed.unwrap_or_else(|| uuid::Uuid::now_v7().as_u128() as u64 % 1_000_000_000);
+    if matches!(args.trouble, Trouble::Crash(_)) && args.programs.is_none() {
+        bins::with_crash_points();
+    }
     report::note(&format!("seed {seed}; programs in {}", bins::folder().display()));
     let report = run(&args, seed);
     report.print(args.output);
@@ -62,6 +66,7 @@ fn run(args: &Args, seed: u64) -> Report {
     // A failed expectation of the harness must not keep what was found from being told.
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match &args.trouble {
         Trouble::Kill(wish) => kill::run(&mut ground, wish),
+        Trouble::Crash(wish) => crash::run(&mut ground, wish),
     }));
     match done {
         Ok(Ok(())) => {}
