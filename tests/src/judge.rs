@@ -54,6 +54,10 @@ pub struct Judge {
     pub copies: u64,
     /// Names that a search for an order was made for.
     pub searched: usize,
+    /// Files that clients may leave in a spool: none, unless a fault undoes that they took their own away.
+    pub spooled_max: u64,
+    /// Whether disks may lose what they had: then it is not asked how many copies there are.
+    pub disks_lose: bool,
     ids: Ids,
 }
 
@@ -91,8 +95,8 @@ impl Judge {
         self.load_all(site, jobs, &shown, seed);
         let (compared, wrong) = copies::judge(site, &nodes, &shown)?;
         self.copies += compared;
-        self.wrong.extend(wrong);
-        self.wrong.extend(bounds::judge(site));
+        self.wrong.extend(wrong.into_iter().filter(|_| !self.disks_lose));
+        self.wrong.extend(bounds::judge(site, self.spooled_max));
         Ok(())
     }
 
@@ -122,13 +126,18 @@ impl Judge {
         Ok(())
     }
 
+    /// What follows is of another cluster.
+    pub fn begin_anew(&mut self) {
+        self.ids = Ids::default();
+    }
+
     /// What clients were told, as a whole.
     pub fn read(&mut self, history: &History) {
         self.wrong.extend(owner::violations(history));
         self.wrong.extend(bytes::violations(history));
         self.wrong.extend(requests::violations(history));
         let searched = model::search(history);
-        self.searched = searched.names;
+        self.searched += searched.names;
         self.wrong.extend(searched.wrong);
     }
 

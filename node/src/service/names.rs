@@ -46,7 +46,9 @@ impl Service {
         }
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
         let (epoch, head) = (segment.epoch, segment.head);
-        let command = Command::Claim { request: second, segment: segment.id, epoch, head, node: core.me() };
+        // Only what was refused is asked under another id: else a retry would take the first step, and claim once more.
+        let request = if state.answer(first.id).is_some() { second } else { first };
+        let command = Command::Claim { request, segment: segment.id, epoch, head, node: core.me() };
         self.claimed(name, core.propose(command, deadline).await?)
     }
 

@@ -12,11 +12,8 @@ const MEMORY_KIB_MAX: u64 = 512 << 10;
 const DESCRIPTORS_MAX: u64 = 600;
 /// Threads, at most: those for blocking work are let go after a while.
 const THREADS_MAX: u64 = 400;
-/// Files that applications left in the spool, at most: a client that was told of an end has taken its own away.
-const SPOOLED_MAX: u64 = 0;
-
 /// What went beyond its bound.
-pub(super) fn judge(site: &Site) -> Vec<String> {
+pub(super) fn judge(site: &Site, spooled_max: u64) -> Vec<String> {
     let mut bounds = Vec::new();
     for host in &site.hosts {
         let node = host.name.as_str();
@@ -34,7 +31,7 @@ pub(super) fn judge(site: &Site) -> Vec<String> {
         bound("KiB of memory", line("VmRSS:"), MEMORY_KIB_MAX);
         bound("threads", line("Threads:"), THREADS_MAX);
         bound("descriptors", descriptors, DESCRIPTORS_MAX);
-        bound("files in the spool", spooled, SPOOLED_MAX);
+        bound("files in the spool", spooled, spooled_max);
     }
     bounded::violations(bounds)
 }

@@ -41,6 +41,18 @@ pub(crate) enum Trouble {
     Kill(KillArgs),
     /// End nodes at every step of their work, with a build that has crash points.
     Crash(CrashArgs),
+    /// Cut the power: shut the nodes' file systems down without their logs, on ext4 or XFS images. Needs root.
+    Power(PowerArgs),
+    /// Fill the disks of nodes, and give the space back. Needs root.
+    Full(RoundArgs),
+    /// Let system calls of nodes fail. Needs strace.
+    Eio(RoundArgs),
+    /// Let each fsync of nodes take long. Needs strace.
+    Slow(RoundArgs),
+    /// Stop nodes for longer than an election takes, and let them go on.
+    Stall(RoundArgs),
+    /// Cut nodes off from each other, in one direction or both. Needs root.
+    Partition(RoundArgs),
 }
 
 impl Trouble {
@@ -48,6 +60,12 @@ impl Trouble {
         match self {
             Self::Kill(_) => "kill",
             Self::Crash(_) => "crash",
+            Self::Power(_) => "power",
+            Self::Full(_) => "full",
+            Self::Eio(_) => "eio",
+            Self::Slow(_) => "slow",
+            Self::Stall(_) => "stall",
+            Self::Partition(_) => "partition",
         }
     }
 }
@@ -80,5 +98,51 @@ pub(crate) struct CrashArgs {
     pub(crate) sample: Option<usize>,
     /// Audit everything after so many hits.
     #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) audit_every: u64,
+}
+
+/// How much.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PowerArgs {
+    /// End after so many cuts.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) rounds: u64,
+    /// End after so many seconds.
+    #[arg(long, value_name = "N", default_value_t = 4 * 3600)]
+    pub(crate) seconds: u64,
+    /// On which file system; half of the rounds on each unless given.
+    #[arg(long, value_enum)]
+    pub(crate) fs: Option<FileSystem>,
+}
+
+/// A file system that can be shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileSystem {
+    /// ext4.
+    Ext4,
+    /// XFS.
+    Xfs,
+}
+
+impl FileSystem {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        }
+    }
+}
+
+/// How much.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RoundArgs {
+    /// End after so many rounds.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) rounds: u64,
+    /// End after so many seconds.
+    #[arg(long, value_name = "N", default_value_t = 3600)]
+    pub(crate) seconds: u64,
+    /// Audit everything after so many rounds.
+    #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) audit_every: u64,
 }

@@ -18,16 +18,25 @@ use crate::ground::Ground;
 use crate::report::note;
 
 /// Snapshots, chunks of the log and what stays of it are small, so that their points are come by.
-const SETTINGS: [(&str, &str); 1] = [("raft.snapshot_every", "60")];
+const SETTINGS: [(&str, &str); 5] = [
+    ("raft.snapshot_every", "60"),
+    // A leader ends every few seconds: its absence must not take longer than everything else.
+    ("raft.heartbeat", "60ms"),
+    ("raft.election_min", "300ms"),
+    ("raft.election_max", "600ms"),
+    ("limits.down_after", "1s"),
+];
 const VARIABLES: [(&str, &str); 2] = [("CAIRN_CRASH_CHUNK", "24000"), ("CAIRN_CRASH_KEPT", "40")];
 /// Nodes that wait for their end at the same time.
-const ARMED_MAX: usize = 2;
+const ARMED_MAX: usize = 3;
 /// How long a point may take to be come by.
-const TRY: Duration = Duration::from_secs(12);
+const TRY: Duration = Duration::from_secs(8);
 /// How often at most a node comes by a point before it ends there.
-const PASSES_MAX: u64 = 8;
-/// How long a node stays away that is to be behind.
-const AWAY: Duration = Duration::from_millis(2500);
+const PASSES_MAX: u64 = 4;
+/// For how many calls of clients a node stays away that is to be behind; more entries than stay in the log.
+const AWAY_CALLS: usize = 200;
+/// And for how long at most.
+const AWAY: Duration = Duration::from_secs(20);
 /// How often a leader is ended for points that need an election.
 const NUDGE: Duration = Duration::from_secs(2);
 /// How often, in a hundred, the folder of a node that ended is checked.
@@ -50,8 +59,8 @@ struct Armed {
     host: usize,
     point: usize,
     nth: u64,
-    /// When it is started, if not yet.
-    start: Option<Instant>,
+    /// How many calls were made when it is started, if it was not yet.
+    start: Option<usize>,
     since: Instant,
     nudged: Instant,
     asked: bool,
@@ -68,7 +77,7 @@ pub(crate) fn run(ground: &mut Ground, wish: &CrashArgs) -> anyhow::Result<()> {
         host.env.extend(VARIABLES.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
     let mut site = Site::found(hosts)?;
-    let load = ground.load(&site, Wish::default())?;
+    let load = ground.load(&site, Wish { large: 2, ..Wish::default() })?;
     let (begun, mut auditing, mut hits, mut audited) = (Instant::now(), Duration::ZERO, 0, 0);
     let mut armed: Vec<Armed> = Vec::new();
     loop {
@@ -145,7 +154,7 @@ fn arm(
             _ => 1,
         };
         let now = Instant::now();
-        let start = if points[point].way == "behind" { now + AWAY } else { now };
+        let start = ground.book.len() + if points[point].way == "behind" { AWAY_CALLS } else { 0 };
         armed.push(Armed { host, point, nth, start: Some(start), since: now, nudged: now, asked: false });
     }
     Ok(())
@@ -162,7 +171,7 @@ fn look(ground: &mut Ground, site: &mut Site, points: &mut [Point], armed: &mut 
     for mut one in armed.drain(..) {
         let (host, point) = (&mut site.hosts[one.host], &mut points[one.point]);
         if let Some(start) = one.start {
-            if now >= start {
+            if ground.book.len() >= start || one.since.elapsed() >= AWAY {
                 let spec = format!("{}:{}", point.name, one.nth);
                 host.spawn(&[("CAIRN_CRASH_POINT", &spec)])?;
                 (one.start, one.since) = (None, now);
@@ -186,6 +195,7 @@ fn look(ground: &mut Ground, site: &mut Site, points: &mut [Point], armed: &mut 
                 point.passes = (point.passes / 2).max(1);
                 point.missed += 1;
                 ground.count("tries without a hit", 1);
+                note(&format!("  nobody came by {}:{}", point.name, one.nth));
                 ensure!(point.missed < 40, "nothing ever comes by {}", point.name);
             }
             None => left.push(one),

@@ -1,16 +1,18 @@
 //! What every kind of trouble has: a folder, a seed, a history, a judge; and the steps that all take.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cairn_sim::history::Told;
+use anyhow::ensure;
+use cairn_sim::history::{Call, History, Told};
 use cairn_store::name::Name;
 use cairn_tests::book::Book;
 use cairn_tests::chance::Chance;
 use cairn_tests::judge::Judge;
 use cairn_tests::load::{Load, Wish};
-use cairn_tests::site::{Site, Sort};
+use cairn_tests::site::{Host, Site, Sort};
 use tempfile::TempDir;
 
 use crate::report::{Report, note};
@@ -23,6 +25,8 @@ pub(crate) struct Ground {
     pub(crate) book: Arc<Book>,
     pub(crate) judge: Judge,
     report: Report,
+    /// Of clusters before this one.
+    earlier: Vec<Call>,
     dir: TempDir,
 }
 
@@ -39,7 +43,14 @@ impl Ground {
             None => builder.tempdir()?,
         };
         let (book, judge) = (Arc::default(), Judge::default());
-        Ok(Self { chance: Chance::new(seed), book, judge, report: Report::new(name, seed), dir })
+        let report = Report::new(name, seed);
+        Ok(Self { chance: Chance::new(seed), book, judge, report, earlier: Vec::new(), dir })
+    }
+
+    /// What follows is of another cluster.
+    pub(crate) fn begin_anew(&mut self) {
+        self.earlier.extend(std::mem::take(&mut self.book).history().calls);
+        self.judge.begin_anew();
     }
 
     /// A folder of this soak.
@@ -73,6 +84,16 @@ impl Ground {
         for (sort, what) in [(Sort::Sendfile, "MiB by sendfile"), (Sort::Direct, "MiB by O_DIRECT")] {
             self.count(what, site.hosts[index].counted(sort) >> 20);
         }
+    }
+
+    /// A node may stop by itself when its disk fails it: with an exit code of its own, and words that say why.
+    pub(crate) fn stopped_well(&mut self, host: &Host, status: ExitStatus) -> anyhow::Result<()> {
+        let words = host.last_words();
+        ensure!(status.code().is_some_and(|code| code != 0), "{} ended with {status}: {words}", host.name);
+        ensure!(words.lines().any(|line| line.starts_with("error: ")), "{} does not say why: {words}", host.name);
+        ensure!(!words.contains("panicked"), "{} panicked: {words}", host.name);
+        self.count("nodes that stopped by themselves, and said why", 1);
+        Ok(())
     }
 
     /// Halts the clients, audits everything that was not audited and closed before, and lets them go on.
@@ -122,7 +143,8 @@ impl Ground {
 
     /// What it came to. The folder stays if anything is wrong.
     pub(crate) fn report(mut self) -> Report {
-        let history = self.book.history();
+        self.begin_anew();
+        let history = History { calls: std::mem::take(&mut self.earlier) };
         let answered = |is: fn(&Told) -> bool| history.calls.iter().filter(|call| is(call.answer())).count() as u64;
         let lines = [
             ("calls", history.calls.len() as u64),
@@ -139,7 +161,7 @@ impl Ground {
         self.report.wrong = self.judge.wrong;
         self.report.end();
         if !self.report.wrong.is_empty() && self.report.skipped.is_none() {
-            let write = |call: &cairn_sim::history::Call| format!("{call:?}\n");
+            let write = |call: &Call| format!("{call:?}\n");
             let text: String = history.calls.iter().map(write).collect();
             let kept = self.dir.keep();
             let _ = std::fs::write(kept.join("history"), text);

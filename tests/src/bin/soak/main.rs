@@ -2,7 +2,10 @@
 //! had acknowledged.
 //!
 //! - `args`: what can be typed; `report`: what is said in the end;
+//! - `apart`: mounts and networks of its own; `image`: file systems in files;
 //! - `ground`: what every kind has: a folder, a seed, a history, a judge;
+//! - `terms`: who led when; `rounds`: trouble that comes and goes; `tracer`: system calls that fail; `network`: a router
+//!   that drops packets;
 //! - one file for each kind of trouble.
 //!
 //! Whatever happens, and however this ends, its processes, mounts and networks go with it.
@@ -14,11 +17,23 @@
     reason = "a failed expectation is told as a failed soak"
 )]
 
+mod apart;
 mod args;
 mod crash;
+mod eio;
+mod full;
 mod ground;
+mod image;
 mod kill;
+mod network;
+mod partition;
+mod power;
 mod report;
+mod rounds;
+mod slow;
+mod stall;
+mod terms;
+mod tracer;
 
 use std::process::ExitCode;
 
@@ -45,6 +60,16 @@ fn main() -> ExitCode {
         bins::with_crash_points();
     }
     report::note(&format!("seed {seed}; programs in {}", bins::folder().display()));
+    match apart::enter(&args.trouble) {
+        apart::Entered::Here => {}
+        apart::Entered::Done(code) => return code,
+        apart::Entered::Impossible(why) => {
+            let mut report = Report::new(args.trouble.name(), seed);
+            report.skipped = Some(why);
+            report.print(args.output);
+            return ExitCode::from(SKIPPED);
+        }
+    }
     let report = run(&args, seed);
     report.print(args.output);
     match (&report.skipped, report.wrong.is_empty()) {
@@ -67,6 +92,12 @@ fn run(args: &Args, seed: u64) -> Report {
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match &args.trouble {
         Trouble::Kill(wish) => kill::run(&mut ground, wish),
         Trouble::Crash(wish) => crash::run(&mut ground, wish),
+        Trouble::Power(wish) => power::run(&mut ground, wish),
+        Trouble::Full(wish) => full::run(&mut ground, wish),
+        Trouble::Eio(wish) => eio::run(&mut ground, wish),
+        Trouble::Slow(wish) => slow::run(&mut ground, wish),
+        Trouble::Stall(wish) => stall::run(&mut ground, wish),
+        Trouble::Partition(wish) => partition::run(&mut ground, wish),
     }));
     match done {
         Ok(Ok(())) => {}
