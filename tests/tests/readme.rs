@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use cairn_tests::bins::CRASH_POINTS;
 use cairn_tests::run::Run;
 
 /// The section's shell blocks, in order.
@@ -29,7 +30,10 @@ fn the_walk_runs_as_it_stands_there() {
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("walk.sh");
-    std::fs::write(&script, format!("set -eu\ntrap 'kill %1 2>/dev/null; wait' EXIT\n{}", walk(&readme))).unwrap();
+    // The same programs as those of all tests: else they would be built a second time.
+    let cargo = format!("cargo() {{ command cargo \"$@\" --features {CRASH_POINTS}; }}");
+    let walk = walk(&readme);
+    std::fs::write(&script, format!("set -eu\n{cargo}\ntrap 'kill %1 2>/dev/null; wait' EXIT\n{walk}")).unwrap();
 
     let mut words = isolated();
     words.push("bash");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed, as it should")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,11 @@ const EDGES: [(&str, &[&str]); 5] = [
     ("client", &["store"]),
     ("node", &["store", "client"]),
     ("sim", &["store", "client", "node"]),
-    ("tests", &["store", "client"]),
+    ("tests", &["store", "client", "sim"]),
 ];
+
+/// What `tests` may use of `sim`: what was told to clients, and the rules that it is judged by.
+const OF_SIM: [&str; 3] = ["history", "invariants", "linear"];
 
 /// What `store::meta` and `store::plan` may import of their own crate: the vocabulary, and themselves.
 const VOCABULARY: [&str; 8] = ["name", "id", "time", "digest", "segment", "node", "record", "meta"];
@@ -86,6 +90,54 @@ fn crates_import_leftward_only() {
             }
         }
     }
+}
+
+#[test]
+fn tests_use_only_the_judgement_of_the_simulation() {
+    for path in sources(&root().join("tests")).into_iter().filter(|path| !path.ends_with("tidy.rs")) {
+        for line in code(&path) {
+            let Some((_, used)) = line.split_once("cairn_sim::") else { continue };
+            let module = used.split([':', ';', '{']).next().unwrap_or_default();
+            assert!(OF_SIM.contains(&module), "{}: uses cairn_sim::{module}", short(&path));
+        }
+    }
+}
+
+#[test]
+fn crash_points_are_listed_and_in_no_ordinary_build() {
+    let table = fs::read_to_string(root().join("store/src/crash.rs")).unwrap();
+    let (_, table) = table.split_once("pub const POINTS").unwrap();
+    let named =
+        |line: &str| line.trim().strip_prefix("(\"").and_then(|rest| rest.split('"').next()).map(str::to_owned);
+    let listed: BTreeSet<String> = table.lines().filter_map(named).collect();
+    let mut marked = BTreeSet::new();
+    for path in ["store/src", "node/src"].iter().flat_map(|folder| sources(&root().join(folder))) {
+        for line in code(&path) {
+            let Some((_, rest)) = line.split_once("crash_point!(") else { continue };
+            // One place serves the files of copies and snapshots.
+            match rest.strip_prefix("&of_file(path, \"") {
+                Some(step) => {
+                    let step = step.split('"').next().unwrap();
+                    marked.extend(["toc", "snapshot"].map(|what| format!("{what}.{step}")));
+                }
+                None => {
+                    marked.extend(rest.strip_prefix('"').and_then(|name| name.split('"').next()).map(str::to_owned))
+                }
+            }
+        }
+    }
+    assert!(listed.len() > 50);
+    assert_eq!(listed, marked, "store/src/crash.rs lists the points that there are");
+
+    // Nothing of it is compiled unless tests are.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut tree = std::process::Command::new(cargo);
+    tree.args(["tree", "--workspace", "--locked", "--offline", "-e", "normal,build", "--prefix", "none"]);
+    let told = tree.current_dir(root()).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.lines().any(|line| line.starts_with("cairn-node ")), "{told}");
+    assert!(!told.lines().any(|line| line.starts_with("fail ")), "an ordinary build has crash points");
 }
 
 #[test]

@@ -90,9 +90,9 @@ pub(crate) struct CrashArgs {
     /// End when each point was hit so often.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) hits: u64,
-    /// End after so many seconds, audits not counted.
-    #[arg(long, value_name = "N", default_value_t = 4 * 3600)]
-    pub(crate) seconds: u64,
+    /// End after so many seconds, audits not counted, whatever was hit by then.
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
     /// Only so many points, which the seed draws; all unless given.
     #[arg(long, value_name = "N")]
     pub(crate) sample: Option<usize>,
