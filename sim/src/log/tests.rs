@@ -21,7 +21,7 @@ fn env() -> Env {
         rng: Arc::new(SplitMix::new(1)),
         spawn: Arc::new(SimSpawn),
         net: Arc::new(SimNet),
-        disk: Arc::new(MemDisk::new("n1", 1 << 20)),
+        disk: MemDisk::new("n1", 1 << 20).boot(),
         catalogue: Arc::new(MemCatalogue::default()),
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64) -> any
         rng: Arc::new(SplitMix::of(seed, name, boot)),
         spawn: Arc::new(SimSpawn),
         net: Arc::new(SimNet),
-        disk: Arc::new(machine.disk.clone()),
+        disk: machine.disk.boot(),
         catalogue: Arc::new(MemCatalogue::default()),
     };
     let log = MemLog::open(machine.log.clone(), &env, SplitMix::of(seed, &format!("log of {name}"), boot));
