@@ -3,7 +3,7 @@
 //! - `system`: its file system, whose every step can fail; - `fault`: which one does.
 //!
 //! A machine's disk can fail in the middle of a sequence of steps, fill up, rot, lose files to somebody's hand, be
-//! and be replaced by an empty one. All that is for the world: it goes past the faults, and is never one of the
+//! replaced by an empty one, and be slow. All that is for the world: it goes past the faults, and is never one of the
 //! steps that are counted.
 
 mod fault;
@@ -26,6 +26,7 @@ pub use fault::Failure;
 
 use crate::files::{File, Loss};
 use crate::rng::SplitMix;
+use crate::spawn::Slowness;
 use system::MemFileSystem;
 
 /// The disk of one machine. Clones are the same disk; it stays when the machine crashes.
@@ -33,6 +34,7 @@ use system::MemFileSystem;
 pub struct MemDisk {
     system: MemFileSystem,
     disk: Arc<FileDisk>,
+    slowness: Slowness,
 }
 
 /// A part of a copy.
@@ -58,7 +60,7 @@ impl MemDisk {
     pub fn new(machine: &str, capacity: u64) -> Self {
         let system = MemFileSystem::new(machine, capacity);
         let disk = Arc::new(FileDisk::over(Arc::new(system.clone()), system.root()));
-        Self { system, disk }
+        Self { system, disk, slowness: Slowness::default() }
     }
 
     /// The disk for a node that starts now.
@@ -100,6 +102,16 @@ impl MemDisk {
     /// the metadata too: a node that is left less than its reserve may have to stop.
     pub fn set_capacity(&self, bytes: u64) {
         self.system.state().files.set_capacity(bytes);
+    }
+
+    /// Everything that blocks takes so many times longer than usual, from now on; 0 is 1.
+    pub fn slow(&self, factor: u32) {
+        self.slowness.set(factor);
+    }
+
+    /// How slow it is, for the machine's tasks.
+    pub fn slowness(&self) -> Slowness {
+        self.slowness.clone()
     }
 
     /// An application writes a file into the spool, durably: in the simulation it outlives its machine, and asks again.

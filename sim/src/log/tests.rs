@@ -16,12 +16,13 @@ use crate::net::SimNet;
 use crate::spawn::SimSpawn;
 
 fn env() -> Env {
+    let disk = MemDisk::new("n1", 1 << 20);
     Env {
         clock: Arc::new(SimClock::default()),
         rng: Arc::new(SplitMix::new(1)),
-        spawn: Arc::new(SimSpawn),
+        spawn: Arc::new(SimSpawn::new(SplitMix::new(2), disk.slowness())),
         net: Arc::new(SimNet),
-        disk: MemDisk::new("n1", 1 << 20).boot(),
+        disk: disk.boot(),
         catalogue: Arc::new(MemCatalogue::default()),
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64) -> any
     let env = Env {
         clock: Arc::new(SimClock::default()),
         rng: Arc::new(SplitMix::of(seed, name, boot)),
-        spawn: Arc::new(SimSpawn),
+        spawn: Arc::new(SimSpawn::new(SplitMix::of(seed, &format!("disk of {name}"), boot), machine.disk.slowness())),
         net: Arc::new(SimNet),
         disk: machine.disk.boot(),
         catalogue: Arc::new(MemCatalogue::default()),
