@@ -93,7 +93,8 @@ impl MemDisk {
         self.system.state().faults.struck()
     }
 
-    /// Whatever failed or was to fail is mended. What failed already has failed.
+    /// Whatever failed or was to fail is mended. What failed already has failed: a node that had lost its power goes on
+    /// like one whose process was killed, with all that it wrote still to be read.
     pub fn clear_failures(&self) {
         self.system.state().faults = fault::Faults::default();
     }
@@ -117,15 +118,22 @@ impl MemDisk {
     /// An application writes a file into the spool, durably: in the simulation it outlives its machine, and asks again.
     /// Its bytes find room on a full disk too.
     pub fn write_spool(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_spool_unsynced(name, bytes)?;
+        let mut state = self.system.state();
+        state.files.open(&format!("spool/{name}"))?.sync();
+        state.files.sync_folder("spool");
+        Ok(())
+    }
+
+    /// The same by an application that does not ask for an fsync, as most do not: a crash may take the file or tear it,
+    /// until the node has made it its own copy. Whoever asks again after one must write it again.
+    pub fn write_spool_unsynced(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let (draft, path) = (format!("spool/{name}.tmp"), format!("spool/{name}"));
         let mut state = self.system.state();
         state.files.remove(&draft);
         let file = state.files.create(&draft, 0)?;
         state.files.force(&file, bytes);
-        file.sync();
-        state.files.rename(&draft, &path)?;
-        state.files.sync_folder("spool");
-        Ok(())
+        state.files.rename(&draft, &path)
     }
 
     /// An application reads a file by the path that the node told it.
@@ -162,6 +170,11 @@ impl MemDisk {
         let state = self.system.state();
         let name = |path: &str| path.rsplit_once('/')?.1.strip_suffix(".toc")?.parse().ok();
         state.files.under("segments/").filter_map(name).collect()
+    }
+
+    /// Every copy that has a `.toc` and no bytes. No step of a node, and no crash between two, leaves one behind.
+    pub fn hollow(&self) -> BTreeSet<CopyId> {
+        self.copies().into_iter().filter(|copy| self.file(*copy, Part::Bytes).is_err()).collect()
     }
 
     /// The digest of a copy's bytes, if it exists whatever a crash at this moment would leave; none if the crash could

@@ -72,3 +72,38 @@ impl Slowness {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// When each of a hundred works ended, in the order in which they did.
+    async fn ends(seed: u64, factor: u32) -> Vec<(u32, Duration)> {
+        let slowness = Slowness::default();
+        slowness.set(factor);
+        let spawn = SimSpawn::new(SplitMix::new(seed), slowness);
+        let (begun, ended) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+        for number in 0..100 {
+            let ended = ended.clone();
+            spawn.blocking(Box::new(move || ended.lock().unwrap().push((number, begun.elapsed()))));
+        }
+        assert!(ended.lock().unwrap().is_empty(), "nothing runs in place");
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        std::mem::take(&mut *ended.lock().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_ends_later_and_in_another_order_and_a_seed_tells_when() {
+        let first = ends(1, 1).await;
+        assert_eq!(first.len(), 100);
+        assert!(!first.is_sorted() && first.iter().any(|(_, at)| !at.is_zero()));
+        assert_eq!(first, ends(1, 1).await);
+        assert_ne!(first, ends(2, 1).await);
+        let last = |ends: Vec<(u32, Duration)>| ends.last().map(|(_, at)| *at);
+        assert_eq!(last(ends(1, 50).await), last(first).map(|at| at * 50));
+    }
+}

@@ -51,40 +51,56 @@ fn read(disk: &MemDisk, id: CopyId) -> Vec<u8> {
     MemDisk::read(disk, &disk.path(id)).unwrap()
 }
 
-/// The state after a crash at every step of `act`: `check` is told whether it had ended.
+/// How a sequence of steps is cut off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cut {
+    /// With the power.
+    Crash,
+    /// The process is killed: what it wrote is there, durable or not.
+    Kill,
+}
+
+/// The state after a cut at every step of `act`: `check` is told whether it had ended.
 fn at_every_step(
     prepare: impl Fn(&MemDisk),
     act: impl Fn(&MemDisk) -> io::Result<()>,
     check: impl Fn(&MemDisk, bool),
 ) {
     for step in 1..1000 {
-        for seed in 0..32 {
+        let mut ended = false;
+        for (seed, cut) in (0..32).map(|seed| (seed, Cut::Crash)).chain([(0, Cut::Kill)]) {
             let disk = MemDisk::new("n1", CAPACITY);
             prepare(&disk);
             disk.fail_after(step, Failure::PowerOff);
             let done = act(&disk).is_ok();
             assert_eq!(disk.failed(), (!done).then_some(Failure::PowerOff));
-            disk.crash(&SplitMix::new(seed));
-            check(&disk, done);
-            if done && seed == 31 {
-                return;
+            match cut {
+                Cut::Crash => drop(disk.crash(&SplitMix::new(seed))),
+                Cut::Kill => disk.clear_failures(),
             }
+            assert_eq!(disk.hollow(), [].into(), "a .toc without bytes, after {cut:?} {seed} at step {step}");
+            check(&disk, done);
+            ended = done;
+        }
+        if ended {
+            return;
         }
     }
     panic!("it has no end");
 }
 
 #[test]
-fn a_copy_is_whole_or_none_wherever_the_power_goes() {
+fn a_copy_is_whole_or_none_wherever_it_is_cut_off() {
     let (id, bytes) = (copy(1), bytes(1));
     let check = |disk: &MemDisk, done: bool| {
         let promised = disk.durable_digest(id);
         let found = disk.scan().unwrap();
         assert_eq!(disk.copies().len(), found.len());
         assert!(found.len() == 1 || !done, "what was published is lost");
-        // The scan itself makes durable what it reports.
-        assert_eq!(disk.durable_digest(id).is_some(), !found.is_empty());
+        assert!(promised.is_some() || !done, "what was published is not durable");
         assert!(promised.is_none() || found.len() == 1);
+        // What the scan reports is durable, even if it was not before.
+        assert_eq!(disk.durable_digest(id).is_some(), !found.is_empty());
         if !found.is_empty() {
             assert_eq!(read(disk, id), bytes);
         }
@@ -98,6 +114,7 @@ fn a_copy_is_whole_or_none_wherever_the_power_goes() {
         disk.publish(&toc(id, &bytes))
     };
     at_every_step(|disk| disk.write_spool("f", &bytes).unwrap(), adopt, check);
+    at_every_step(|disk| disk.write_spool_unsynced("f", &bytes).unwrap(), adopt, check);
 }
 
 #[test]
@@ -127,6 +144,8 @@ fn a_copy_that_goes_never_comes_back_as_a_half() {
                 assert!(!done || found.is_empty());
                 let kept = disk.quarantined().unwrap().contains(&id);
                 assert!(if aside { found.is_empty() == kept } else { !kept });
+                // With what it was, for whoever looks at it.
+                assert_eq!(disk.system.state().files.list("quarantine").len(), if kept { 2 } else { 0 });
                 assert_eq!(disk.holds(id), !found.is_empty());
             },
         );
