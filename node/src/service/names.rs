@@ -10,12 +10,11 @@ use cairn_store::id::{RequestId, SegmentId};
 use cairn_store::meta::{Command, Outcome, Rejection, Reply, Request, Scope};
 use cairn_store::name::Name;
 use cairn_store::node::Role;
-use cairn_store::segment::Version;
+use cairn_store::segment::{Segment, Version};
 
 use super::Service;
 use super::answer::{no_such_name, no_such_node, unexpected};
 use super::save::until;
-use crate::raft::rpc::BareClaim;
 
 impl Service {
     pub(super) async fn claim_here(&self, request: ClaimRequest) -> Result<Claimed, Error> {
@@ -28,15 +27,20 @@ impl Service {
         }
         let deadline = self.deadline(request.wait);
         let step = |what: &str| until(core, request.request.step(&format!("{what} {name}")), deadline);
+        let claim = |request, segment: &Segment| {
+            // A bare claim passes the head that it looked up (R3).
+            let Segment { id: segment, epoch, head, .. } = *segment;
+            Command::Claim { request, segment, epoch, head, node: core.me() }
+        };
         let (first, second) = (step("claim"), step("claim what was read"));
-        // What a leader has applied is nearly always the newest, and a claim on anything older is refused: so one round
+        // What this node has applied is nearly always the newest, and a claim on anything older is refused: so one round
         // is enough.
         crash_point!("claim.begin");
-        let claim = BareClaim { request: first, name: name.clone(), node: core.me() };
-        if let Some(reply) = core.claim(claim, deadline).await?
-            && !reply.as_ref().is_err_and(outdated)
-        {
-            return self.claimed(name, reply);
+        if let Some(segment) = core.now().state.by_name(name) {
+            let reply = core.propose_and_see(claim(first, segment), deadline).await?;
+            if !reply.as_ref().is_err_and(outdated) {
+                return self.claimed(name, reply);
+            }
         }
         let state = core.read(deadline).await?.state;
         // The answer to the first step is remembered, refusals too; and an earlier try may have done either.
@@ -45,11 +49,9 @@ impl Service {
             return self.claimed(name, reply.clone());
         }
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
-        let (epoch, head) = (segment.epoch, segment.head);
         // Only what was refused is asked under another id: else a retry would take the first step, and claim once more.
         let request = if state.answer(first.id).is_some() { second } else { first };
-        let command = Command::Claim { request, segment: segment.id, epoch, head, node: core.me() };
-        self.claimed(name, core.propose(command, deadline).await?)
+        self.claimed(name, core.propose_and_see(claim(request, segment), deadline).await?)
     }
 
     fn claimed(&self, name: &Name, reply: Reply) -> Result<Claimed, Error> {

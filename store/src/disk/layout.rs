@@ -106,9 +106,9 @@ impl FileDisk {
     /// The text of `node.toml`, if the node has an identity.
     pub fn read_identity(&self) -> io::Result<Option<String>> {
         let path = self.identity();
-        match self.files.read(&path, plain::TEXT_BYTES_MAX + 1).and_then(plain::text) {
+        match self.read_text(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            read => read.map(Some).map_err(at(&path)),
+            read => read.map(Some),
         }
     }
 
@@ -124,6 +124,11 @@ impl FileDisk {
                 Err(io::Error::new(ErrorKind::AlreadyExists, text))
             }
         }
+    }
+
+    /// The text of a small file of the folder.
+    fn read_text(&self, path: &Path) -> io::Result<String> {
+        self.files.read(path, plain::TEXT_BYTES_MAX + 1).and_then(plain::text).map_err(at(path))
     }
 
     /// Whether there is anything under a name.

@@ -256,12 +256,16 @@ pub enum Outcome {
     },
     /// The version exists.
     Committed {
+        /// Of which segment.
+        segment: SegmentId,
         /// Its number.
         version: Version,
         /// The epoch under which it was saved.
         epoch: Epoch,
         /// Its digest.
         digest: Digest,
+        /// Its size, in bytes.
+        size: u64,
     },
     /// The node is the owner.
     Claimed {

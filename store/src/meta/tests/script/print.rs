@@ -23,7 +23,7 @@ impl Printer {
             Ok(Outcome::Done) => "done".into(),
             Ok(Outcome::Joined { node, cluster }) => format!("joined {} as n{}", short(cluster.0), node.0),
             Ok(Outcome::Registered { segment, epoch }) => format!("registered {} epoch={epoch}", short(segment.0)),
-            Ok(Outcome::Committed { version, epoch, digest }) => {
+            Ok(Outcome::Committed { version, epoch, digest, .. }) => {
                 format!("committed v{version} epoch={epoch} bytes={}", self.named(digest))
             }
             Ok(Outcome::Claimed { epoch, head }) => format!("claimed epoch={epoch} head={head}"),
