@@ -20,6 +20,7 @@ use cairn_store::id::{ClusterId, Incarnation, NodeId};
 use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use cluster::{ClusterStatus, Health, JoinRequest, Joined, NodeInfo, NodeState, PeerInfo};
 pub use error::{Code, Error, Outcome};
@@ -108,6 +109,8 @@ pub struct Hello {
     pub cluster: ClusterId,
     /// The life of its folder; the spool's `.node` file holds the same.
     pub incarnation: Incarnation,
+    /// The life of its process: another one after every start.
+    pub process: Uuid,
     /// Whether applications run there.
     pub role: Role,
     /// Where applications of its machine write.

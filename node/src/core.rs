@@ -8,6 +8,7 @@ use cairn_store::id::NodeId;
 use cairn_store::node::Profile;
 use openraft::type_config::alias::WatchReceiverOf;
 use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
 
 use crate::env::{Env, PayloadLimits};
 use crate::identity::Identity;
@@ -75,6 +76,8 @@ pub struct Core {
     pub env: Env,
     /// Who this node is.
     pub identity: Identity,
+    /// The life of its process.
+    pub process: Uuid,
     /// What it says of itself.
     pub profile: Profile,
     /// Bounds and times.

@@ -133,6 +133,7 @@ impl Node {
         let limits = settings.limits;
         let space = Space::new(env.clock.now());
         let core = Arc::new(Core {
+            process: env.uuid(),
             env,
             identity,
             profile: settings.profile,

@@ -94,6 +94,7 @@ impl Cairn for Service {
             id: core.me(),
             cluster: core.identity.cluster,
             incarnation: core.identity.incarnation,
+            process: core.process,
             role: core.profile.role,
             spool: core.env.disk.spool(),
             data: core.profile.data.clone(),

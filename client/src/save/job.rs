@@ -1,13 +1,15 @@
 //! One save: its bytes, wherever they are just now, and its attempts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use cairn_store::id::Incarnation;
 use cairn_store::segment::Kind;
+use uuid::Uuid;
 
 use super::supply::Supply;
 use super::{Observer, Phase, SaveOptions, Source, Step, Stop, StopOnDrop, blocking, follow};
@@ -28,10 +30,14 @@ pub(super) struct Job {
     missing: Option<Fault>,
     repeats: bool,
     take: bool,
+    /// Whether what lies in the spools was copied from a file that is still there.
+    copied: bool,
     /// In each spool where it was put. All stay until the save is over: the node that was asked first may be at work.
     spooled: Vec<Spooled>,
     /// An application's own spool file: it stays until the save is over, whichever node is asked.
     given: Option<Spooled>,
+    /// To which process of which node a copy was handed over last.
+    handed: BTreeMap<Incarnation, Uuid>,
     /// Endpoints on other machines.
     strangers: BTreeSet<String>,
     observer: Option<Observer>,
@@ -74,8 +80,10 @@ impl Job {
             missing,
             repeats: options.repeats,
             take,
+            copied: false,
             spooled: Vec::new(),
             given,
+            handed: BTreeMap::new(),
             strangers: BTreeSet::new(),
             observer: options.observer,
         })
@@ -86,7 +94,7 @@ impl Job {
         let hello = client.greet(&session, retry).await?;
         retry.at(hello.incarnation);
         let Some(spool) = Spool::of(&hello)? else { return Err(self.stranger(client, &session, &hello)) };
-        if self.put(spool).await? {
+        if self.put(spool, hello.process).await? {
             // Copying a large file takes its time, and was progress.
             retry.progress();
         }
@@ -118,7 +126,7 @@ impl Job {
     }
 
     /// Sees to it that the bytes are in the spool of this very node; whether they had to be put there.
-    async fn put(&mut self, spool: Spool) -> Result<bool, Fault> {
+    async fn put(&mut self, spool: Spool, process: Uuid) -> Result<bool, Fault> {
         if self.missing.is_some() {
             // Without a file a node can only answer what it knows.
             return Ok(false);
@@ -127,7 +135,9 @@ impl Job {
             self.fill(spool, supply).await?;
             return Ok(true);
         }
-        let mut known = self.spooled.iter().chain(&self.given);
+        // Another process reads the bytes anew, and perhaps from a disk that has forgotten what nobody had synced.
+        let stale = self.handed.insert(spool.incarnation(), process).is_some_and(|known| known != process);
+        let mut known = self.spooled.iter().rev().chain(&self.given).filter(|_| !stale || !self.copied);
         if let Some(here) = known.find(|spooled| spooled.incarnation() == spool.incarnation()) {
             self.request.file = here.name().to_owned();
             return Ok(false);
@@ -143,13 +153,14 @@ impl Job {
         let take = self.take && self.spooled.is_empty();
         let stopped = StopOnDrop::default();
         let mut report = self.spooling(&stopped, file.size());
-        let spooled = blocking(move || {
+        let (spooled, copied) = blocking(move || {
             if take && let Some(taken) = spool.take(&file)? {
-                return Ok(taken);
+                return Ok::<_, Fault>((taken, false));
             }
-            spool.copy(&file, &mut report)
+            Ok((spool.copy(&file, &mut report)?, true))
         })
         .await??;
+        self.copied = copied;
         self.request.file = spooled.name().into();
         self.spooled.push(spooled);
         Ok(true)
@@ -185,7 +196,7 @@ impl Job {
 
     /// Sees to it that the result is that of these bytes: an earlier save may have had the request id.
     pub(super) async fn compare(&mut self, saved: &Saved) -> Result<(), Fault> {
-        let Some(spooled) = self.spooled.first().or(self.given.as_ref()).filter(|_| self.repeats) else {
+        let Some(spooled) = self.spooled.last().or(self.given.as_ref()).filter(|_| self.repeats) else {
             return Ok(());
         };
         // A file that was taken may be readable only where it is open already.

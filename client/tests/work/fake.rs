@@ -34,6 +34,8 @@ pub(crate) struct Script {
     pub(crate) saves: Answers<Saved>,
     /// After so many answers the node is gone: the connection breaks, and new ones too.
     pub(crate) break_after: Option<usize>,
+    /// It is another process each time, and its disk forgets what lay in the spool.
+    pub(crate) forgets: bool,
     /// The mark in its spool is another's.
     pub(crate) elsewhere: bool,
     /// The answer to lists.
@@ -130,6 +132,7 @@ impl Fake {
             id: NodeId(1),
             cluster: ClusterId(Uuid::from_u128(1)),
             incarnation,
+            process: Uuid::now_v7(),
             role: Role::Executor,
             spool,
             data: data.local_addr().unwrap().to_string(),
@@ -157,6 +160,10 @@ impl Fake {
 
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    fn forgets(&self) -> bool {
+        self.state.lock().unwrap().script.forgets
     }
 
     fn segment(&self) -> PathBuf {
@@ -268,7 +275,8 @@ async fn greet(stream: &mut TcpStream) {
 impl Cairn for Fake {
     async fn hello(self, _: Context) -> Hello {
         self.answer().await;
-        self.hello.clone()
+        let process = if self.forgets() { Uuid::now_v7() } else { self.hello.process };
+        Hello { process, ..self.hello.clone() }
     }
 
     async fn save(self, _: Context, request: SaveRequest) -> Result<Progress<Saved>, Error> {
@@ -276,6 +284,9 @@ impl Cairn for Fake {
         let bytes =
             if request.file.is_empty() { vec![] } else { fs::read(self.hello.spool.join(&request.file)).unwrap() };
         self.state.lock().unwrap().saves_seen.push((request.request, bytes));
+        if self.forgets() {
+            fs::write(self.hello.spool.join(&request.file), "").unwrap();
+        }
         self.answer().await;
         let next = {
             let mut state = self.state.lock().unwrap();

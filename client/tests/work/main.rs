@@ -102,6 +102,18 @@ async fn a_save_goes_on_through_the_next_node_with_the_same_request_id() {
     assert!(!path.exists());
 }
 
+#[tokio::test]
+async fn a_node_that_was_started_anew_gets_the_bytes_anew() {
+    let answers = vec![Err(Error::unavailable("it ends")), Ok(Progress::Done(saved()))];
+    let node = Fake::start(Script { saves: answers, forgets: true, ..Script::default() }).await;
+    let path = node.dir().join("state");
+    fs::write(&path, "state").unwrap();
+    client(&[&node]).save(SaveOptions::new(name(), file(&path, false))).await.unwrap();
+    let bytes: Vec<_> = node.saves().into_iter().map(|(_, bytes)| bytes).collect();
+    assert_eq!(bytes, [b"state", b"state"]);
+    assert_eq!(node.spooled(), 0);
+}
+
 /// A save under an id that the user chose.
 fn repeated(path: &std::path::Path, take: bool) -> SaveOptions {
     SaveOptions { repeats: true, ..SaveOptions::new(name(), file(path, take)) }
