@@ -44,13 +44,15 @@ pub struct Wish {
     pub names: usize,
     /// How many of those have large segments.
     pub large: usize,
+    /// How many saves of a hundred want a copy on only one other node: the fewer copies, the more loads pull.
+    pub sparse_percent: u64,
     /// How long a call is tried, at least and at most, in milliseconds.
     pub timeout_ms: (u64, u64),
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { seed: 0, clients: 6, names: 9, large: 3, timeout_ms: (1_500, 6_000) }
+        Self { seed: 0, clients: 6, names: 9, large: 3, sparse_percent: 20, timeout_ms: (1_500, 6_000) }
     }
 }
 

@@ -222,8 +222,10 @@ fn modelled(calls: &[&Call], history: &History) -> Vec<Modelled> {
         let begin = first_asked.get(&call.request).copied().unwrap_or(call.asked);
         match requests.iter().position(|request| *request == call.request) {
             Some(place) => {
+                // A load that takes over and is asked again gives what its node saved since: that is no news of the first.
                 if let Some(earlier) = known.get_mut(place)
                     && earlier.end.is_none()
+                    && !matches!(earlier.op, Op::LoadAndClaim { .. })
                 {
                     earlier.end = end;
                 }

@@ -75,7 +75,7 @@ impl Worker {
                 bytes = Some((stamp, size));
                 Ask::Save {
                     digest: Digest::of(&self.bytes(stamp, size)),
-                    replicas: if self.chance.percent(80) { 2 } else { 1 },
+                    replicas: if self.chance.percent(self.shared.wish.sparse_percent) { 1 } else { 2 },
                     ack: *self.chance.one(&[Ack::All, Ack::All, Ack::All, Ack::Quorum, Ack::One]),
                     keep: if slot.large { KEEP_LARGE } else { KEEP_SMALL },
                     if_version: slot.head.filter(|_| self.chance.percent(15)),

@@ -19,22 +19,22 @@ use crate::report::note;
 
 /// Snapshots, chunks of the log and what stays of it are small, so that their points are come by.
 const SETTINGS: [(&str, &str); 5] = [
-    ("raft.snapshot_every", "60"),
+    ("raft.snapshot_every", "30"),
     // A leader ends every few seconds: its absence must not take longer than everything else.
     ("raft.heartbeat", "60ms"),
     ("raft.election_min", "300ms"),
     ("raft.election_max", "600ms"),
     ("limits.down_after", "1s"),
 ];
-const VARIABLES: [(&str, &str); 2] = [("CAIRN_CRASH_CHUNK", "24000"), ("CAIRN_CRASH_KEPT", "40")];
+const VARIABLES: [(&str, &str); 2] = [("CAIRN_CRASH_CHUNK", "8000"), ("CAIRN_CRASH_KEPT", "40")];
 /// Nodes that wait for their end at the same time.
 const ARMED_MAX: usize = 3;
 /// How long a point may take to be come by.
-const TRY: Duration = Duration::from_secs(8);
+const TRY: Duration = Duration::from_secs(6);
 /// How often at most a node comes by a point before it ends there.
 const PASSES_MAX: u64 = 4;
 /// For how many calls of clients a node stays away that is to be behind; more entries than stay in the log.
-const AWAY_CALLS: usize = 200;
+const AWAY_CALLS: usize = 120;
 /// And for how long at most.
 const AWAY: Duration = Duration::from_secs(20);
 /// How often a leader is ended for points that need an election.
@@ -77,7 +77,7 @@ pub(crate) fn run(ground: &mut Ground, wish: &CrashArgs) -> anyhow::Result<()> {
         host.env.extend(VARIABLES.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
     let mut site = Site::found(hosts)?;
-    let load = ground.load(&site, Wish { large: 2, ..Wish::default() })?;
+    let load = ground.load(&site, Wish { large: 2, sparse_percent: 60, ..Wish::default() })?;
     let (begun, mut auditing, mut hits, mut audited) = (Instant::now(), Duration::ZERO, 0, 0);
     let mut armed: Vec<Armed> = Vec::new();
     loop {
