@@ -13,9 +13,10 @@ pub fn violations(history: &History) -> Vec<String> {
     let mut wrong = Vec::new();
     for call in history.calls.iter().filter(|call| changes(&call.ask) && call.answer().is_success()) {
         let first = done.entry((call.request, asked_of(call))).or_insert(call);
-        if first.answer() != call.answer() {
+        if !is_same(first.answer(), call.answer()) {
             let (one, other) = (first.answer(), call.answer());
-            wrong.push(format!("F: request {} about {} gave {one:?}, then {other:?}", call.request, call.name));
+            let (request, ask, name) = (call.request, &call.ask, &call.name);
+            wrong.push(format!("F: request {request} ({ask:?} of {name}) gave {one:?}, then {other:?}"));
         }
     }
     // A definite refusal after a success is another result too.
@@ -24,11 +25,21 @@ pub fn violations(history: &History) -> Vec<String> {
             && first.asked < call.asked
             && !code_of_the_way(*code)
         {
-            let (name, request) = (&call.name, call.request);
-            wrong.push(format!("F: request {request} about {name} gave {:?}, then {code}", first.answer()));
+            let (request, ask, name) = (call.request, &call.ask, &call.name);
+            wrong.push(format!("F: request {request} ({ask:?} of {name}) gave {:?}, then {code}", first.answer()));
         }
     }
     wrong
+}
+
+/// Whether two answers tell the same. A load that takes over, asked again, may give what its node saved since.
+fn is_same(one: &Told, other: &Told) -> bool {
+    match (one, other) {
+        (Told::Loaded { epoch, owner, .. }, Told::Loaded { epoch: again, owner: still, .. }) => {
+            (epoch, owner) == (again, still)
+        }
+        (one, other) => one == other,
+    }
 }
 
 /// Who is meant by a request: a claim means another thing on every node.
