@@ -17,9 +17,10 @@ use cairn_store::node::{NodeName, Role};
 use cairn_store::segment::{Ack, Kind};
 use tokio::time::{Instant, sleep};
 
+use crate::history::Moment;
 use crate::net::SimNet;
 use crate::rng::SplitMix;
-use crate::world::{Action, Control, Machine};
+use crate::world::{Action, Control, Machine, Oracle, Spec};
 use promise::Promises;
 
 /// How long a client goes on with one request.
@@ -36,6 +37,10 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub struct Cluster {
     machines: Rc<[Rc<Machine>]>,
     control: Rc<Control>,
+    /// What is seen from outside the world.
+    pub oracle: Rc<RefCell<Oracle>>,
+    /// What it consists of.
+    pub spec: Rc<Spec>,
     /// The scenario's own randomness.
     pub rng: Rc<SplitMix>,
     promises: Rc<RefCell<Promises>>,
@@ -43,8 +48,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(machines: Vec<Rc<Machine>>, control: Rc<Control>, rng: SplitMix, pace: u32) -> Self {
-        Self { machines: machines.into(), control, rng: Rc::new(rng), promises: Rc::default(), pace }
+    pub(crate) fn new(
+        machines: Vec<Rc<Machine>>,
+        control: Rc<Control>,
+        oracle: Rc<RefCell<Oracle>>,
+        rng: SplitMix,
+        spec: Rc<Spec>,
+    ) -> Self {
+        let pace = spec.pace;
+        Self { machines: machines.into(), control, oracle, spec, rng: Rc::new(rng), promises: Rc::default(), pace }
     }
 
     /// All machines.
@@ -57,9 +69,31 @@ impl Cluster {
         self.machines.iter().find(|m| m.name == name).with_context(|| format!("no machine is called {name}"))
     }
 
-    /// A client of one node.
-    pub fn client(&self, node: &str) -> anyhow::Result<Client> {
-        Ok(Client::with_connect(Arc::new(SimNet), vec![self.machine(node)?.rpc()], PATIENCE * self.pace))
+    /// The machine on which this node runs.
+    pub fn machine_of(&self, node: &NodeName) -> anyhow::Result<&Rc<Machine>> {
+        let runs = |machine: &&Rc<Machine>| machine.node_name().is_ok_and(|name| name == *node);
+        self.machines.iter().find(runs).with_context(|| format!("no machine runs {node}"))
+    }
+
+    /// A client of the node on this machine.
+    pub fn client(&self, machine: &str) -> anyhow::Result<Client> {
+        self.client_for(machine, PATIENCE * self.pace)
+    }
+
+    /// The same, with its patience.
+    pub fn client_for(&self, machine: &str, patience: Duration) -> anyhow::Result<Client> {
+        Ok(Client::with_connect(Arc::new(SimNet::default()), vec![self.machine(machine)?.rpc()], patience))
+    }
+
+    /// Now.
+    pub fn moment(&self) -> Moment {
+        let at = turmoil::sim_elapsed().unwrap_or_default();
+        Moment { at, revision: self.oracle.borrow().chronicle.newest() }
+    }
+
+    /// Has the world do something, and waits until it is done.
+    pub async fn act(&self, action: Action) {
+        self.control.ask(action).await;
     }
 
     /// A request id that was never used.
@@ -168,7 +202,7 @@ impl Cluster {
                 Ok(Progress::Running { .. }) if Instant::now() < deadline => {}
                 Ok(Progress::Running { .. }) => return Ok(Err(Error::unavailable("it takes too long").unknown())),
                 Ok(Progress::Done(loaded)) => {
-                    let bytes = self.machine(loaded.node.as_str())?.disk.read(&loaded.path)?;
+                    let bytes = self.machine_of(&loaded.node)?.disk.read(&loaded.path)?;
                     let name = &loaded.name;
                     ensure!(Digest::of(&bytes) == loaded.digest, "what was loaded of {name} has another digest");
                     self.promises.borrow().check(&loaded, &bytes)?;
@@ -253,6 +287,6 @@ impl Cluster {
     }
 }
 
-fn owned(names: &[&str]) -> Vec<String> {
+pub(crate) fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }

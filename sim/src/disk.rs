@@ -136,6 +136,16 @@ impl MemDisk {
         state.files.rename(&draft, &path)
     }
 
+    /// An application takes its file away.
+    pub fn remove_spool(&self, name: &str) {
+        self.system.state().files.remove(&format!("spool/{name}"));
+    }
+
+    /// How many files applications, and nodes for them, have in the spool.
+    pub fn spooled(&self) -> usize {
+        self.system.state().files.under("spool/").count()
+    }
+
     /// An application reads a file by the path that the node told it.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let path = self.system.inside(path)?;

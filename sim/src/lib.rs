@@ -24,6 +24,7 @@
 compile_error!("turmoil seeds tokio's randomness only under `--cfg tokio_unstable`: see .cargo/config.toml");
 
 pub mod catalogue;
+pub mod chaos;
 pub mod chronicle;
 pub mod clock;
 pub mod cluster;

@@ -82,6 +82,11 @@ impl LogStore {
         self.lock().failing = Some(flushes.max(1));
     }
 
+    /// No flush is to fail any more. One that failed has failed.
+    pub fn clear_failures(&self) {
+        self.lock().failing = None;
+    }
+
     /// Whether a flush failed since the last crash.
     pub fn failed(&self) -> bool {
         self.lock().failed

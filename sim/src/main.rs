@@ -1,16 +1,24 @@
-//! `cairn-sim`: plays scenarios, a process for each seed.
+//! `cairn-sim`: plays seeds, a process for each.
+
+mod fleet;
+mod parts;
+mod shrink;
 
 use std::io::Write as _;
 use std::ops::Range;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
+use std::rc::Rc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use cairn_sim::chaos::{self, Plan, Tally};
 use cairn_sim::scenarios::{ALL, Play};
 use cairn_sim::trace::Trace;
 use cairn_sim::world;
 use clap::{Parser, Subcommand};
 
-/// Plays scenarios on a simulated cluster.
+use crate::parts::Parts;
+
+/// Plays random lives of a simulated cluster, and fixed stories. A failure is the same again with the same seed.
 #[derive(Debug, Parser)]
 #[command(name = "cairn-sim", version)]
 struct Args {
@@ -20,25 +28,44 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Plays every scenario, or one, with each of the seeds.
+    /// Plays each of the seeds, and tells what failed and what was met on the way.
+    ///
+    /// Of a thousand seeds or more, every kind of fault and every refusal must have been met.
     Run {
         /// FROM..TO, without TO.
         #[arg(long, value_parser = seeds)]
         seeds: Range<u64>,
-        /// Only this one.
+        /// So many at a time; one a processor unless given.
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// A story instead of random lives; `all` for all of them.
         #[arg(long)]
         scenario: Option<String>,
     },
-    /// Plays one scenario with one seed, in this process.
+    /// Plays one seed, in this process.
     Replay {
         /// The seed.
         seed: u64,
-        /// Which scenario.
+        /// A story instead of a random life.
         #[arg(long)]
-        scenario: String,
+        scenario: Option<String>,
         /// Tell every event on stderr.
         #[arg(long)]
         trace: bool,
+        /// Only these steps and faults of the plan, such as 3,17-40: what `shrink` found.
+        #[arg(long, value_name = "PARTS", conflicts_with = "scenario")]
+        only: Option<Parts>,
+        /// Print the plan first.
+        #[arg(long, conflicts_with = "scenario")]
+        plan: bool,
+        /// Print what was counted, as JSON.
+        #[arg(long, conflicts_with = "scenario")]
+        tally: bool,
+    },
+    /// Leaves out what a failure of a seed does not need, and prints how to replay the rest.
+    Shrink {
+        /// The seed.
+        seed: u64,
     },
 }
 
@@ -54,49 +81,51 @@ fn named(name: &str) -> anyhow::Result<&'static Play> {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().command {
-        Task::Replay { seed, scenario, trace } => replay(named(&scenario)?, seed, trace),
-        Task::Run { seeds, scenario } => {
-            let plays = match &scenario {
-                Some(name) => vec![named(name)?],
-                None => ALL.iter().collect(),
+        Task::Run { seeds, jobs, scenario } => {
+            let plays = match scenario.as_deref() {
+                None => vec![None],
+                Some("all") => ALL.iter().map(|play| Some(play.name)).collect(),
+                Some(name) => vec![Some(named(name)?.name)],
             };
-            run(&plays, seeds)
+            fleet::run(&plays, seeds, jobs)
         }
+        Task::Replay { seed, scenario: Some(name), trace, .. } => {
+            let (play, trace) = (named(&name)?, Trace::begin(trace)?);
+            let outcome = world::run((play.spec)(), seed, &trace, play.scenario);
+            tell(&format!("{name} seed {seed}"), &trace, outcome)
+        }
+        Task::Replay { seed, trace, only, plan, tally: counted, .. } => {
+            let mut life = Plan::of(seed);
+            if let Some(parts) = only {
+                life.keep(|id| parts.contains(id));
+            }
+            let mut out = std::io::stdout();
+            if plan {
+                writeln!(out, "{life:#?}")?;
+            }
+            let (trace, tally) = (Trace::begin(trace)?, Tally::default());
+            let (spec, life, counts) = (life.spec.clone(), Rc::new(life), tally.clone());
+            let outcome = world::run(spec, seed, &trace, |cluster| chaos::play(cluster, life, tally));
+            if counted {
+                let span = outcome.as_ref().map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(0));
+                writeln!(out, "{}", serde_json::to_string(&counts.counts(trace.rejections(), span))?)?;
+            }
+            tell(&format!("seed {seed}"), &trace, outcome)
+        }
+        Task::Shrink { seed } => shrink::shrink(seed),
     }
 }
 
-fn replay(play: &Play, seed: u64, tell: bool) -> anyhow::Result<ExitCode> {
-    let trace = Trace::begin(tell)?;
-    let outcome = world::run((play.spec)(), play.scenario, seed, &trace);
-    let (hash, mut out) = (trace.hash(), std::io::stdout().lock());
+fn tell(what: &str, trace: &Trace, outcome: anyhow::Result<std::time::Duration>) -> anyhow::Result<ExitCode> {
+    let (hash, mut out) = (trace.hash(), std::io::stdout());
     match outcome {
         Ok(span) => {
-            writeln!(out, "ok   {} seed {seed} trace {hash} in {:.1} s", play.name, span.as_secs_f64())?;
+            writeln!(out, "ok   {what} trace {hash} in {:.1} s", span.as_secs_f64())?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(e) => {
-            writeln!(out, "FAIL {} seed {seed} trace {hash}: {e:#}", play.name)?;
+        Err(error) => {
+            writeln!(out, "FAIL {what} trace {hash}: {error:#}")?;
             Ok(ExitCode::FAILURE)
         }
     }
-}
-
-/// The same seed twice in one process diverges: each gets its own.
-fn run(plays: &[&Play], seeds: Range<u64>) -> anyhow::Result<ExitCode> {
-    let program = std::env::current_exe()?;
-    let mut failed = 0;
-    for play in plays {
-        for seed in seeds.clone() {
-            let mut child = Command::new(&program);
-            child.args(["replay", &seed.to_string(), "--scenario", play.name]).stdin(Stdio::null());
-            let status = child.status().context("cannot start a process")?;
-            if !status.success() {
-                failed += 1;
-            }
-        }
-    }
-    if failed > 0 {
-        bail!("{failed} runs failed; look at one with `cairn-sim replay SEED --scenario NAME --trace`");
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 //!
 //! Only our own events count: what libraries say may name real instants and random ids.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ pub struct Trace(Arc<Inner>);
 struct Inner {
     now_us: AtomicU64,
     hasher: Mutex<blake3::Hasher>,
+    rejections: Mutex<BTreeMap<String, u64>>,
     tell: bool,
 }
 
@@ -47,6 +49,11 @@ impl Trace {
     /// The world's time, which events get. It moves in steps: an event within a step has the step's time.
     pub fn set_now(&self, now: Duration) {
         self.0.now_us.store(u64::try_from(now.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How often the state machine refused, by kind; a refusal counts on each machine that applied it.
+    pub fn rejections(&self) -> BTreeMap<String, u64> {
+        self.0.rejections.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The hash over everything so far.
@@ -89,11 +96,33 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trace {
         let _ = write!(text.0, " {} {}", metadata.level(), metadata.target());
         event.record(&mut text);
         text.0.push('\n');
+        if metadata.target() == MACHINE {
+            let mut kind = Kind::default();
+            event.record(&mut kind);
+            if let Some(kind) = kind.0 {
+                *self.0.rejections.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+            }
+        }
         if ours {
             self.0.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(text.0.as_bytes());
         }
         if self.0.tell {
             let _ = std::io::stderr().write_all(text.0.as_bytes());
+        }
+    }
+}
+
+/// Where a node's state machine tells what it refuses.
+const MACHINE: &str = "cairn_node::raft::machine";
+
+/// The kind of a refusal: the name of its variant.
+#[derive(Default)]
+struct Kind(Option<String>);
+
+impl Visit for Kind {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "rejection" {
+            self.0 = Some(format!("{value:?}").chars().take_while(|c| c.is_alphanumeric()).collect());
         }
     }
 }

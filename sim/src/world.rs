@@ -10,6 +10,7 @@ mod control;
 mod machine;
 mod oracle;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -25,7 +26,7 @@ use crate::rng::SplitMix;
 use crate::trace::Trace;
 pub use control::{Action, Control};
 pub use machine::Machine;
-use oracle::Oracle;
+pub use oracle::Oracle;
 
 /// What a cluster consists of.
 #[derive(Clone, Debug)]
@@ -34,6 +35,10 @@ pub struct Spec {
     pub executors: usize,
     /// Machines `s1`, `s2`, ….
     pub storage: usize,
+    /// So many of the executors, the last ones, are off at the beginning and have not joined.
+    pub late: usize,
+    /// How many zones the machines lie in; 0 for one each.
+    pub zones: usize,
     /// Bounds and times of the nodes.
     pub limits: Limits,
     /// Raft's times.
@@ -42,9 +47,10 @@ pub struct Spec {
     pub disk_bytes: u64,
     /// The slowest message, in milliseconds.
     pub latency_ms_max: u64,
-    /// The world's step in milliseconds, and how many times longer than usual everybody is patient. A run of hours
-    /// needs a slow pace.
+    /// How many times longer than usual everything takes and everybody is patient. A run of hours needs a slow pace.
     pub pace: u32,
+    /// The world's step, at the usual pace: messages arrive at its beginning.
+    pub step: Duration,
 }
 
 impl Spec {
@@ -77,12 +83,15 @@ impl Default for Spec {
         Self {
             executors: 3,
             storage: 0,
+            late: 0,
+            zones: 0,
             limits: Limits { reserve: 1 << 20, ..Limits::default() },
             // Snapshots often, so that a short run meets them.
             raft: RaftTimes { snapshot_every: 40, log_kept: 10, ..RaftTimes::default() },
             disk_bytes: 256 << 20,
             latency_ms_max: 20,
             pace: 1,
+            step: Duration::from_millis(1),
         }
     }
 }
@@ -92,8 +101,6 @@ pub type Scenario = fn(Cluster) -> LocalBoxFuture<'static, anyhow::Result<()>>;
 
 /// The longest that a scenario may take, in virtual time, at the usual pace.
 const SPAN_MAX: Duration = Duration::from_secs(900);
-/// The world's step, at the usual pace.
-const STEP: Duration = Duration::from_millis(1);
 /// Segments of a connection on their way at once. A payload's block is one of them.
 const TCP_SEGMENTS: usize = 1024;
 
@@ -101,78 +108,138 @@ const TCP_SEGMENTS: usize = 1024;
 ///
 /// # Errors
 /// What went wrong: the scenario's own error, a node that stopped, or what the oracle saw.
-pub fn run(spec: Spec, scenario: Scenario, seed: u64, trace: &Trace) -> anyhow::Result<Duration> {
+pub fn run<F>(spec: Spec, seed: u64, trace: &Trace, scenario: impl FnOnce(Cluster) -> F) -> anyhow::Result<Duration>
+where
+    F: Future<Output = anyhow::Result<()>> + 'static,
+{
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .epoch(UNIX_EPOCH)
         .simulation_duration(SPAN_MAX * spec.pace)
-        .tick_duration(STEP * spec.pace)
+        .tick_duration(spec.step * spec.pace)
         .min_message_latency(Duration::from_micros(100))
         .max_message_latency(Duration::from_millis(spec.latency_ms_max))
         .tcp_capacity(TCP_SEGMENTS)
         .enable_random_order()
         .build();
     let spec = Rc::new(spec);
-    let names = |prefix: &'static str, count: usize| (1..=count).map(move |n| format!("{prefix}{n}"));
-    let executors = names("n", spec.executors).map(|name| Machine::new(&name, Role::Executor, &spec, seed));
-    let storage = names("s", spec.storage).map(|name| Machine::new(&name, Role::Storage, &spec, seed));
-    let machines: Vec<Rc<Machine>> = executors.chain(storage).map(Rc::new).collect();
+    let machines = machines(&spec, seed);
+    let seeds: Rc<[String]> = machines.iter().map(|machine| machine.rpc()).collect();
     for machine in &machines {
-        let (here, spec) = (machine.clone(), spec.clone());
+        let (here, spec, seeds) = (machine.clone(), spec.clone(), seeds.clone());
         sim.host(machine.name.as_str(), move || {
-            let (machine, spec) = (here.clone(), spec.clone());
-            async move { Ok(boot::boot(machine, spec, seed).await?) }
+            let (machine, spec, seeds) = (here.clone(), spec.clone(), seeds.clone());
+            async move { Ok(boot::boot(machine, spec, seed, seeds).await?) }
         });
     }
-    let control = Rc::new(Control::default());
-    let cluster = Cluster::new(machines.clone(), control.clone(), SplitMix::of(seed, "scenario", 0), spec.pace);
-    sim.client("client", async move { Ok(scenario(cluster).await?) });
+    let (control, oracle) = (Rc::new(Control::default()), Rc::new(RefCell::new(Oracle::default())));
+    let rng = SplitMix::of(seed, "scenario", 0);
+    let cluster = Cluster::new(machines.clone(), control.clone(), oracle.clone(), rng, spec.clone());
+    let scenario = scenario(cluster);
+    sim.client("client", async move { Ok(scenario.await?) });
 
-    let mut oracle = Oracle::default();
-    let power = SplitMix::of(seed, "power", 0);
+    let world = World { machines, power: SplitMix::of(seed, "power", 0), latency: spec.latency_ms_max };
     loop {
         trace.set_now(sim.elapsed());
         let finished = sim.step().map_err(|e| anyhow!("{e:#}"))?;
-        oracle.look(&machines).with_context(|| format!("after {:?}", sim.elapsed()))?;
+        oracle.borrow_mut().look(&world.machines).with_context(|| format!("after {:?}", sim.elapsed()))?;
+        world.bury(&mut sim)?;
         if finished {
             return Ok(sim.elapsed());
         }
         for (action, done) in control.take() {
-            act(&mut sim, &machines, &action, &power);
+            world.act(&mut sim, &action);
             // The scenario may have ended.
             let _ = done.send(());
         }
     }
 }
 
-fn act(sim: &mut Sim<'_>, machines: &[Rc<Machine>], action: &Action, power: &SplitMix) {
-    tracing::info!(?action, "the world acts");
-    match action {
-        Action::Crash(names) => {
-            for machine in machines.iter().filter(|m| names.contains(&m.name)) {
-                machine.forget_node();
-                sim.crash(machine.name.as_str());
-                machine.crash(power);
+fn machines(spec: &Spec, seed: u64) -> Vec<Rc<Machine>> {
+    let names = |prefix: &'static str, count: usize| (1..=count).map(move |n| format!("{prefix}{n}"));
+    let executors = names("n", spec.executors).map(|name| (name, Role::Executor));
+    let storage = names("s", spec.storage).map(|name| (name, Role::Storage));
+    let make = |(number, (name, role)): (usize, (String, Role))| {
+        let zone = if spec.zones == 0 { format!("zone-{name}") } else { format!("zone-{}", number % spec.zones) };
+        Rc::new(Machine::new(&name, role, zone, spec, seed))
+    };
+    let machines: Vec<_> = executors.chain(storage).enumerate().map(make).collect();
+    let late = machines.iter().take(spec.executors).rev().take(spec.late);
+    late.for_each(|machine| machine.switch_off());
+    machines
+}
+
+/// What the machines stand in.
+struct World {
+    machines: Vec<Rc<Machine>>,
+    power: SplitMix,
+    /// The slowest message, in milliseconds.
+    latency: u64,
+}
+
+impl World {
+    fn named<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a Rc<Machine>> {
+        self.machines.iter().filter(|machine| names.contains(&machine.name))
+    }
+
+    /// Whoever's node ended by itself, or whose disk went dead, is off.
+    fn bury(&self, sim: &mut Sim<'_>) -> anyhow::Result<()> {
+        for machine in &self.machines {
+            if machine.take_stop()?.is_some() || (machine.is_on() && machine.is_dead()) {
+                self.crash(sim, machine);
             }
         }
-        Action::Start(names) => {
-            let stopped = machines.iter().filter(|m| names.contains(&m.name) && !m.is_on());
-            for machine in stopped {
-                machine.switch_on();
-                sim.bounce(machine.name.as_str());
+        Ok(())
+    }
+
+    fn crash(&self, sim: &mut Sim<'_>, machine: &Machine) {
+        machine.forget_node();
+        sim.crash(machine.name.as_str());
+        machine.crash(&self.power);
+    }
+
+    fn act(&self, sim: &mut Sim<'_>, action: &Action) {
+        tracing::info!(?action, "the world acts");
+        match action {
+            Action::Crash(names) => self.named(names).for_each(|machine| self.crash(sim, machine)),
+            Action::Start(names) => {
+                for machine in self.named(names).filter(|machine| !machine.is_on() && !machine.is_lost()) {
+                    machine.switch_on();
+                    sim.bounce(machine.name.as_str());
+                }
+            }
+            Action::Wipe(name) => {
+                self.machines.iter().filter(|m| m.name == *name && !m.is_on()).for_each(|m| m.wipe());
+            }
+            Action::Partition(one, others) => each_pair(one, others, |a, b| sim.partition(a, b)),
+            Action::Deafen(one, others) => each_pair(one, others, |a, b| sim.partition_oneway(a, b)),
+            Action::Hold(one, others) => each_pair(one, others, |a, b| sim.hold(a, b)),
+            Action::Slow(one, others, span) => {
+                each_pair(one, others, |a, b| sim.set_link_max_message_latency(a, b, *span));
+            }
+            Action::Lossy(one, others, part) => {
+                for (a, b) in pairs(one, others) {
+                    sim.set_link_fail_rate(a, b, *part);
+                }
+            }
+            Action::Heal(one, others) => {
+                let usual = Duration::from_millis(self.latency);
+                for (a, b) in pairs(one, others) {
+                    sim.set_link_max_message_latency(a, b, usual);
+                    sim.set_link_fail_rate(a, b, 0.0);
+                    sim.release(a, b);
+                    sim.repair(a, b);
+                }
             }
         }
-        Action::Partition(one, others) => each_pair(one, others, |a, b| sim.partition(a, b)),
-        Action::Hold(one, others) => each_pair(one, others, |a, b| sim.hold(a, b)),
-        Action::Heal(one, others) => each_pair(one, others, |a, b| {
-            sim.release(a, b);
-            sim.repair(a, b);
-        }),
     }
 }
 
+fn pairs<'a>(one: &'a [String], others: &'a [String]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let with = |a: &'a String| others.iter().filter(move |b| *b != a).map(move |b| (a.as_str(), b.as_str()));
+    one.iter().flat_map(with)
+}
+
 fn each_pair(one: &[String], others: &[String], act: impl Fn(&str, &str)) {
-    for a in one {
-        others.iter().filter(|b| *b != a).for_each(|b| act(a, b));
-    }
+    pairs(one, others).for_each(|(a, b)| act(a, b));
 }

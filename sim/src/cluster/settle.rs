@@ -12,21 +12,22 @@ use cairn_store::segment::CopyState;
 use super::Cluster;
 
 impl Cluster {
-    /// Waits until every machine is a member and up, voters vote, and all see the same leader.
+    /// Waits until every machine that is on is a member and up, voters vote, and all see the same leader.
     pub async fn ready(&self) -> anyhow::Result<()> {
-        let all = self.machines.len();
+        let machines: Vec<_> = self.machines.iter().filter(|machine| machine.is_on()).collect();
+        let all = machines.len();
         let odd = if all % 2 == 1 { all } else { all.saturating_sub(1) };
         let voters = odd.clamp(1, VOTERS_MAX);
         self.until("a whole cluster", || {
-            let leaders: BTreeSet<Option<String>> = self.machines.iter().map(|m| m.leader()).collect();
+            let leaders: BTreeSet<Option<String>> = machines.iter().map(|m| m.leader()).collect();
             let same = leaders.len() == 1 && leaders.iter().all(Option::is_some);
-            let whole = |m: &std::rc::Rc<super::Machine>| {
+            let whole = |m: &&std::rc::Rc<super::Machine>| {
                 let Some(view) = m.view() else { return false };
                 let members = &view.state.members;
                 let up = members.len() == all && members.values().all(|m| m.up);
                 up && view.membership.voter_ids().count() == voters
             };
-            (same && self.machines.iter().all(whole)).then_some(())
+            (same && machines.iter().all(whole)).then_some(())
         })
         .await
     }
@@ -59,7 +60,7 @@ impl Cluster {
             for (version, record) in &segment.versions {
                 for copy in record.copies.iter().filter(|c| c.state == CopyState::Durable) {
                     let member = view.state.members.get(&copy.node).context("a copy on a stranger")?;
-                    let disk = &self.machine(member.profile.name.as_str())?.disk;
+                    let disk = &self.machine_of(&member.profile.name)?.disk;
                     let what = || format!("version {version} of {} on {}", segment.name, member.profile.name);
                     disk.read_toc(copy.id).with_context(what)?;
                     let bytes = disk.read(&disk.path(copy.id)).with_context(what)?;

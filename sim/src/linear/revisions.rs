@@ -84,11 +84,16 @@ pub fn violations(history: &History, chronicle: &Chronicle) -> Vec<String> {
     for name in names {
         let timeline = Timeline::of(events.remove(name).unwrap_or_default(), chronicle);
         let calls = calls.get(name).map(Vec::as_slice).unwrap_or_default();
+        let done: BTreeSet<_> =
+            calls.iter().filter(|call| call.answer().is_success()).map(|call| call.request).collect();
         for call in calls {
             let Some((to, told)) = &call.told else { continue };
             let from = first_asked.get(&call.request).copied().unwrap_or(call.asked);
             let explained = match (&call.ask, told) {
-                (Ask::Save { digest, .. }, Told::Refused(_) | Told::Absent) if committed.contains_key(digest) => {
+                // Unless it was told before, and asked again.
+                (Ask::Save { digest, .. }, Told::Refused(_) | Told::Absent)
+                    if committed.contains_key(digest) && !done.contains(&call.request) =>
+                {
                     Err("it was committed".into())
                 }
                 _ => explain(call, told, &timeline, from, *to, chronicle),
@@ -118,7 +123,7 @@ fn explain(
     let by = |event: &Event, node: &NodeName| event.owner.and_then(|owner| chronicle.name_of(owner)) == Some(node);
     match (&call.ask, told) {
         (Ask::Save { digest, .. }, Told::Saved { version, epoch, digest: said, owner, .. }) => {
-            some(digest == said && owner == &call.node, "that is another save")?;
+            some(digest == said && is_on_one_machine(&call.node, owner), "that is another save")?;
             let mut commits = timeline.changes(from, to).filter(|event| event.change == Change::Version);
             let this = |event: &Event| event.version == Some(*version) && event.epoch == *epoch && by(event, owner);
             some(commits.any(this), "no such commit came in between")?;
@@ -127,7 +132,8 @@ fn explain(
         }
         (Ask::Load { claim: true, .. }, Told::Loaded { version, epoch, owner: Some(owner), claimed: true, .. }) => {
             let mut claims = timeline.changes(from, to).filter(|event| event.change == Change::Owner);
-            let this = |event: &Event| event.version == Some(*version) && event.epoch == *epoch && by(event, owner);
+            // Asked again, it gives what the new owner saved since.
+            let this = |event: &Event| event.version <= Some(*version) && event.epoch == *epoch && by(event, owner);
             some(claims.any(this), "no such claim came in between")
         }
         (Ask::Load { stale: false, version: wanted, .. }, Told::Loaded { version, epoch, digest, .. }) => {
@@ -171,6 +177,13 @@ fn explain(
     }
 }
 
+/// Whether two nodes are or were on one machine: a client knows addresses, and a node whose disks were replaced has the
+/// address of the one before, whose name its own begins with.
+fn is_on_one_machine(one: &NodeName, other: &NodeName) -> bool {
+    let machine = |node: &NodeName| node.as_str().split('-').next().map(str::to_owned);
+    machine(one) == machine(other)
+}
+
 /// Changes that nobody asked for.
 fn unexplained(
     name: &Name,
@@ -196,7 +209,7 @@ fn unexplained(
                 })
             }
             (Change::Owner, _) => asked.any(|call| match (&call.ask, owner) {
-                (Ask::Claim | Ask::Load { claim: true, .. }, Some(owner)) => call.node == *owner,
+                (Ask::Claim | Ask::Load { claim: true, .. }, Some(owner)) => is_on_one_machine(&call.node, owner),
                 (Ask::Release { epoch }, None) => *epoch == event.epoch,
                 _ => false,
             }),

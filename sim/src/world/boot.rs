@@ -1,4 +1,4 @@
-//! What a machine does when it is switched on: what `cairnd init`, `cairnd join` and `cairnd run` do.
+//! What a machine does when it is switched on: what `cairnd init`, `cairnd join` and `cairnd start` do.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,31 +21,42 @@ use crate::net::SimNet;
 use crate::rng::SplitMix;
 use crate::spawn::SimSpawn;
 
-/// The machine that founds the cluster, and that others ask to let them in.
+/// The machine that founds the cluster.
 const FOUNDER: &str = "n1";
-/// The founder's service.
-const FOUNDER_RPC: &str = "n1:7420";
 /// How long one request to join is tried.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs the node until the power goes. A node that stops by itself is an error.
-pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64) -> anyhow::Result<()> {
+/// Runs the node until the power goes. `seeds` are who may let it in. A node that stops by itself is noted; what follows
+/// is the world's to decide.
+pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64, seeds: Rc<[String]>) -> anyhow::Result<()> {
+    if machine.is_on() {
+        let why = match run(&machine, &spec, seed, &seeds).await {
+            Ok(()) => "it was told to".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        tracing::info!(%why, "a node stopped");
+        machine.note_stop(why);
+    }
+    std::future::pending().await
+}
+
+async fn run(machine: &Rc<Machine>, spec: &Spec, seed: u64, seeds: &[String]) -> anyhow::Result<()> {
     let boot = machine.next_boot();
     let name = machine.name.as_str();
     let identity = match machine.disk.read_identity()? {
         Some(text) => Identity::from_toml(&text)?,
         None => {
-            let identity = first_identity(&machine, seed).await?;
+            let identity = first_identity(machine, seed, seeds).await?;
             machine.disk.write_identity(&identity.to_toml()?)?;
             identity
         }
     };
     tracing::info!(boot, node = %identity.node, "a machine starts its node");
     let env = Env {
-        clock: Arc::new(SimClock::default()),
+        clock: Arc::new(SimClock::new(machine.skew.clone())),
         rng: Arc::new(SplitMix::of(seed, name, boot)),
         spawn: Arc::new(SimSpawn::new(SplitMix::of(seed, &format!("disk of {name}"), boot), machine.disk.slowness())),
-        net: Arc::new(SimNet),
+        net: Arc::new(SimNet::recording(machine.sent.clone())),
         disk: machine.disk.boot(),
         catalogue: Arc::new(MemCatalogue::default()),
     };
@@ -60,19 +71,23 @@ pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64) -> any
         raft: spec.raft,
     };
     let node = Node::start(settings, identity, env, log).await.with_context(|| format!("{name} does not start"))?;
-    machine.keep_node(node.core.clone());
-    let ended = node.run().await;
-    machine.forget_node();
-    ended.map_err(|fault| anyhow::anyhow!("{name} stopped: {fault}"))
+    let (core, mut inbox) = (node.core.clone(), machine.keep_node(node.core.clone()));
+    tokio::task::spawn_local(async move {
+        while let Some(errand) = inbox.recv().await {
+            tokio::task::spawn_local(errand(core.clone()));
+        }
+    });
+    node.run().await.map_err(|fault| anyhow::anyhow!("{fault}"))
 }
 
-async fn first_identity(machine: &Machine, seed: u64) -> anyhow::Result<Identity> {
-    let incarnation = machine.incarnation;
-    if machine.name == FOUNDER {
+async fn first_identity(machine: &Machine, seed: u64, seeds: &[String]) -> anyhow::Result<Identity> {
+    let incarnation = machine.incarnation();
+    if machine.name == FOUNDER && machine.is_first_life() {
         let cluster = ClusterId(random_uuid(&SplitMix::of(seed, "cluster", 0)));
         return Ok(Identity { cluster, node: NodeId(1), incarnation, founder: true });
     }
-    let client = Client::with_connect(Arc::new(SimNet), vec![FOUNDER_RPC.to_owned()], JOIN_PATIENCE);
+    let others = seeds.iter().filter(|seed| **seed != machine.rpc()).cloned().collect();
+    let client = Client::with_connect(Arc::new(SimNet::default()), others, JOIN_PATIENCE);
     loop {
         match client.join(incarnation, machine.profile()?).await {
             Ok(joined) => {

@@ -1,6 +1,7 @@
 //! What a scenario asks of the world. turmoil takes such things only between two steps.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -11,11 +12,19 @@ pub enum Action {
     Crash(Vec<String>),
     /// The power comes again.
     Start(Vec<String>),
+    /// The disks of a machine that is off are replaced by empty ones.
+    Wipe(String),
     /// Messages between these and those are lost, either way: connections break for good.
     Partition(Vec<String>, Vec<String>),
+    /// Messages from these to those are lost; those back go through.
+    Deafen(Vec<String>, Vec<String>),
     /// Messages between these and those are held back, as TCP does while a cable is out.
     Hold(Vec<String>, Vec<String>),
-    /// Messages go again, those held back too.
+    /// Messages between these and those may take so long.
+    Slow(Vec<String>, Vec<String>, Duration),
+    /// Of the messages between these and those, this part is lost, with all that is on its way then.
+    Lossy(Vec<String>, Vec<String>, f64),
+    /// Messages go again, those held back too, all of them and in the usual time.
     Heal(Vec<String>, Vec<String>),
 }
 

@@ -1,18 +1,24 @@
 //! A machine: its disks stay when the power goes, its node does not.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use cairn_node::core::Core;
 use cairn_node::raft::View;
-use cairn_store::id::Incarnation;
-use cairn_store::node::{Profile, Role};
+use cairn_store::id::{CopyId, Incarnation};
+use cairn_store::node::{NodeName, Profile, Role};
+use futures::future::LocalBoxFuture;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::Spec;
-use crate::disk::MemDisk;
+use crate::clock::Skew;
+use crate::disk::{Failure, MemDisk};
+use crate::files::Loss;
 use crate::log::LogStore;
+use crate::net::Recorder;
 use crate::rng::SplitMix;
 
 /// Where a node's service listens.
@@ -22,21 +28,41 @@ const DATA_PORT: u16 = 7421;
 
 /// One machine.
 pub struct Machine {
-    /// Its name: its host name and its node's name.
+    /// Its host name; that of its first node too.
     pub name: String,
     /// What its node may be asked to do.
     pub role: Role,
     /// Local storage.
     pub disk: MemDisk,
     /// The log's own device.
-    pub(super) log: LogStore,
-    /// The life of its folder.
-    pub(super) incarnation: Incarnation,
+    pub log: LogStore,
+    /// What is wrong with its clocks.
+    pub skew: Skew,
+    /// What it sent.
+    pub sent: Recorder,
+    seed: u64,
+    zone: String,
     capacity: u64,
+    /// How often its disks were replaced by empty ones.
+    life: Cell<u32>,
     boots: Cell<u64>,
     on: Cell<bool>,
-    core: RefCell<Option<Arc<Core>>>,
+    lost: Cell<bool>,
+    excused: Cell<bool>,
+    stopped: RefCell<Option<String>>,
+    harmed: RefCell<BTreeSet<CopyId>>,
+    losses: Cell<Loss>,
+    node: RefCell<Option<Running>>,
 }
+
+/// A node that runs.
+struct Running {
+    core: Arc<Core>,
+    errands: mpsc::UnboundedSender<Errand>,
+}
+
+/// Something to be done on a machine, with its own clocks.
+pub(super) type Errand = Box<dyn FnOnce(Arc<Core>) -> LocalBoxFuture<'static, ()>>;
 
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,19 +71,26 @@ impl fmt::Debug for Machine {
 }
 
 impl Machine {
-    pub(super) fn new(name: &str, role: Role, spec: &Spec, seed: u64) -> Self {
-        let life = SplitMix::of(seed, name, u64::MAX);
-        let bytes: [u8; 16] = life.bytes(16).try_into().unwrap_or_default();
+    pub(super) fn new(name: &str, role: Role, zone: String, spec: &Spec, seed: u64) -> Self {
         Self {
             name: name.to_owned(),
             role,
             disk: MemDisk::new(name, spec.disk_bytes),
             log: LogStore::default(),
-            incarnation: Incarnation(uuid::Builder::from_random_bytes(bytes).into_uuid()),
+            skew: Skew::default(),
+            sent: Recorder::default(),
+            seed,
+            zone,
             capacity: spec.disk_bytes,
+            life: Cell::new(0),
             boots: Cell::new(0),
             on: Cell::new(true),
-            core: RefCell::default(),
+            lost: Cell::new(false),
+            excused: Cell::new(false),
+            stopped: RefCell::default(),
+            harmed: RefCell::default(),
+            losses: Cell::default(),
+            node: RefCell::default(),
         }
     }
 
@@ -66,17 +99,39 @@ impl Machine {
         format!("{}:{RPC_PORT}", self.name)
     }
 
+    /// `HOST:PORT` of its data plane.
+    pub fn data(&self) -> String {
+        format!("{}:{DATA_PORT}", self.name)
+    }
+
+    /// The name of its node. A node that lost its folder is another one, with another name.
+    pub fn node_name(&self) -> anyhow::Result<NodeName> {
+        let life = self.life.get();
+        let name = if life == 0 { self.name.clone() } else { format!("{}-{life}", self.name) };
+        Ok(name.parse()?)
+    }
+
     /// What its node says of itself.
     pub fn profile(&self) -> anyhow::Result<Profile> {
         Ok(Profile {
-            name: self.name.parse()?,
+            name: self.node_name()?,
             role: self.role,
-            zone: format!("zone-{}", self.name),
+            zone: self.zone.clone(),
             rpc: self.rpc(),
-            data: format!("{}:{DATA_PORT}", self.name),
+            data: self.data(),
             http: String::new(),
             capacity: self.capacity,
         })
+    }
+
+    /// The life of its folder.
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation(random_uuid(&SplitMix::of(self.seed, &self.name, u64::MAX - u64::from(self.life.get()))))
+    }
+
+    /// Whether its disks are those that it began with.
+    pub fn is_first_life(&self) -> bool {
+        self.life.get() == 0
     }
 
     /// Whether it has power.
@@ -84,21 +139,89 @@ impl Machine {
         self.on.get()
     }
 
+    /// Whether it will never come back.
+    pub fn is_lost(&self) -> bool {
+        self.lost.get()
+    }
+
+    /// It will never come back.
+    pub fn lose(&self) {
+        self.lost.set(true);
+    }
+
+    /// Has something done on this machine, by its node, and waits for the result; none if the node ends before. Whoever
+    /// called one of its functions from elsewhere would hand it the clocks of another machine.
+    pub async fn send<T: 'static, F>(&self, errand: impl FnOnce(Arc<Core>) -> F + 'static) -> Option<T>
+    where
+        F: Future<Output = T> + 'static,
+    {
+        let (tell, told) = oneshot::channel();
+        let errand: Errand = Box::new(move |core| {
+            Box::pin(async move {
+                // Nobody may be waiting any more.
+                let _ = tell.send(errand(core).await);
+            })
+        });
+        self.node.borrow().as_ref()?.errands.send(errand).ok()?;
+        told.await.ok()
+    }
+
     /// What its node has applied; none while no node runs.
     pub fn view(&self) -> Option<View> {
-        self.core.borrow().as_ref().map(|core| core.now())
+        self.node.borrow().as_ref().map(|node| node.core.now())
+    }
+
+    /// The revision that its node has applied; none while no node runs.
+    pub fn revision(&self) -> Option<u64> {
+        self.node.borrow().as_ref().map(|node| node.core.view.borrow().state.revision)
     }
 
     /// The name of the node that it takes for the leader.
     pub fn leader(&self) -> Option<String> {
-        let core = self.core.borrow();
-        let core = core.as_ref()?;
+        let node = self.node.borrow();
+        let core = &node.as_ref()?.core;
         core.leader().map(|leader| core.name_of(leader))
     }
 
     /// The term in which its own node leads.
     pub fn leads(&self) -> Option<u64> {
-        self.core.borrow().as_ref()?.leading()
+        self.node.borrow().as_ref()?.core.leading()
+    }
+
+    /// Whether it never had a node.
+    pub fn is_new(&self) -> bool {
+        self.boots.get() == 0
+    }
+
+    /// Whether the power went in the middle of a write.
+    pub fn is_dead(&self) -> bool {
+        self.disk.failed() == Some(Failure::PowerOff)
+    }
+
+    /// Its disk and its log take so many times as long as usual.
+    pub fn slow_disk(&self, factor: u32) {
+        self.disk.slow(factor);
+        self.log.slow(factor);
+    }
+
+    /// What its crashes lost and tore.
+    pub fn losses(&self) -> Loss {
+        self.losses.get()
+    }
+
+    /// A fault took a copy away, or may have: nothing is asked of it any more.
+    pub fn harm(&self, copy: CopyId) {
+        self.harmed.borrow_mut().insert(copy);
+    }
+
+    /// Whether a fault took this copy away, or may have.
+    pub fn is_harmed(&self, copy: CopyId) -> bool {
+        self.harmed.borrow().contains(&copy)
+    }
+
+    /// From now on its node may stop by itself, or may not: its disk was made to fail.
+    pub fn excuse(&self, may: bool) {
+        self.excused.set(may);
     }
 
     /// The number of this boot.
@@ -106,22 +229,54 @@ impl Machine {
         self.boots.replace(self.boots.get() + 1)
     }
 
-    pub(super) fn keep_node(&self, core: Arc<Core>) {
-        self.core.replace(Some(core));
+    /// A node runs. Errands for it come through the channel.
+    pub(super) fn keep_node(&self, core: Arc<Core>) -> mpsc::UnboundedReceiver<Errand> {
+        let (errands, inbox) = mpsc::unbounded_channel();
+        self.node.replace(Some(Running { core, errands }));
+        inbox
     }
 
     pub(super) fn forget_node(&self) {
-        self.core.take();
+        self.node.take();
+    }
+
+    /// Its node stopped by itself.
+    pub(super) fn note_stop(&self, why: String) {
+        self.forget_node();
+        self.stopped.replace(Some(why));
+    }
+
+    /// Why its node stopped by itself, since this was asked last; an error if nothing excuses it.
+    pub(super) fn take_stop(&self) -> anyhow::Result<Option<String>> {
+        match self.stopped.take() {
+            Some(why) if !self.excused.get() => anyhow::bail!("{} stopped: {why}", self.name),
+            stopped => Ok(stopped),
+        }
     }
 
     pub(super) fn switch_on(&self) {
         self.on.set(true);
+        self.excused.set(false);
     }
 
+    pub(super) fn switch_off(&self) {
+        self.on.set(false);
+    }
+
+    /// The power goes.
     pub(super) fn crash(&self, power: &SplitMix) {
         self.on.set(false);
-        self.disk.crash(power);
-        self.log.crash(power);
+        for Loss { lost, torn } in [self.disk.crash(power), self.log.crash(power)] {
+            let sum = self.losses.get();
+            self.losses.set(Loss { lost: sum.lost + lost, torn: sum.torn + torn });
+        }
+    }
+
+    /// Its disks are replaced by empty ones. It must be off.
+    pub(super) fn wipe(&self) {
+        self.life.set(self.life.get() + 1);
+        self.disk.wipe();
+        self.log.wipe();
     }
 }
 

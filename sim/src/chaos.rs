@@ -1,0 +1,49 @@
+//! A random life of a cluster: clients work, faults strike, everything heals, and the evidence is judged.
+//!
+//! ```text
+//! seed ─► plan (what will be done: data, nothing else)
+//!           ├─ clients ─► work ──► history (what they were told)
+//!           └─ strikes ─► strike   (what happens to machines, disks, clocks and the network)
+//!         calm (everything heals; what was kept is read again) ─► judge (the invariants)
+//! ```
+//!
+//! A plan is made in advance, so that parts of it can be left out and the rest stays the same: that is how a failure
+//! is made small. What a step or a strike does in detail hangs on its own number and on how the cluster is by then.
+
+mod calm;
+mod judge;
+mod plan;
+mod probe;
+mod rejections;
+mod strike;
+mod tally;
+mod work;
+
+use std::rc::Rc;
+
+use futures::future::join_all;
+
+pub use plan::{Fault, Plan};
+pub use rejections::{REJECTIONS, UNMET};
+pub use tally::{Counts, LOSSES, Tally};
+
+use crate::cluster::Cluster;
+use work::Desk;
+
+/// Carries out a plan.
+///
+/// # Errors
+/// Whatever is wrong with what the cluster did.
+pub async fn play(cluster: Cluster, plan: Rc<Plan>, tally: Tally) -> anyhow::Result<()> {
+    cluster.ready().await?;
+    let desk = Desk::new(&cluster, &tally);
+    let clients = plan.clients.iter().map(|steps| work::client(&desk, steps));
+    let strikes = plan.strikes.iter().map(|strike| strike::carry_out(&desk, strike));
+    let (worked, struck) = futures::join!(join_all(clients), join_all(strikes));
+    for loss in cluster.machines().iter().map(|machine| machine.losses()) {
+        tally.losses(loss.lost.into(), loss.torn.into());
+    }
+    worked.into_iter().chain(struck).collect::<anyhow::Result<()>>()?;
+    let kept = calm::heal_and_read(&desk).await?;
+    judge::judge(&desk, &kept)
+}

@@ -1,0 +1,213 @@
+//! The end of all faults: everything is mended, the cluster must become whole, and everything that it kept is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use cairn_client::api::Code;
+use cairn_store::digest::Digest;
+use cairn_store::disk::Disk as _;
+use cairn_store::id::CopyId;
+use cairn_store::meta::State;
+use cairn_store::meta::state::COMMIT_WINDOW;
+use cairn_store::name::Name;
+use cairn_store::node::{NodeName, Role};
+use cairn_store::segment::{Ack, Segment, VersionRecord};
+use tokio::time::{Instant, sleep};
+
+use super::work::Desk;
+use crate::history::{Ask, Told};
+use crate::invariants::acknowledged::Kept;
+use crate::invariants::healed::{self, Sight};
+use crate::invariants::{bounded, deleted};
+use crate::world::Machine;
+
+/// How long a cluster may take to be whole again.
+const WHOLE_MAX: Duration = Duration::from_secs(90);
+/// How long strays may stay once nobody can refer to them any more.
+const STRAYS_MAX: Duration = Duration::from_secs(30);
+/// How often that is looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+/// The most files that clients leave in a spool.
+const SPOOLED_MAX: u64 = 600;
+
+/// Mends everything, waits until the cluster is whole, and reads all that it has.
+pub(super) async fn heal_and_read(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> {
+    let cluster = &desk.cluster;
+    desk.be_calm();
+    cluster.heal().await;
+    for machine in cluster.machines() {
+        machine.disk.clear_failures();
+        machine.disk.set_capacity(cluster.spec.disk_bytes);
+        machine.slow_disk(1);
+        machine.skew.set_wall(0);
+    }
+    let off: Vec<_> = cluster.machines().iter().filter(|m| !m.is_on() && !m.is_lost()).cloned().collect();
+    cluster.start(&off.iter().map(|machine| machine.name.as_str()).collect::<Vec<_>>()).await;
+    whole(desk).await.context("after all faults had ended")?;
+    end_drains(desk).await?;
+    save_everywhere(desk).await?;
+    let kept = read_everything(desk).await?;
+    whole(desk).await.context("after everything was read")?;
+    forget_strays(desk).await?;
+    Ok(kept)
+}
+
+/// Those that are still there.
+fn living(desk: &Desk) -> impl Iterator<Item = &Rc<Machine>> {
+    desk.cluster.machines().iter().filter(|machine| !machine.is_lost())
+}
+
+/// G: every node follows one leader, has applied the same, and is taken for up.
+async fn whole(desk: &Desk) -> anyhow::Result<()> {
+    let give_up = Instant::now() + WHOLE_MAX;
+    loop {
+        let wrong = not_whole(desk)?;
+        match wrong.first() {
+            None => return Ok(()),
+            Some(first) if Instant::now() >= give_up => bail!("{first} ({} in all)", wrong.len()),
+            Some(_) => sleep(GLANCE).await,
+        }
+    }
+}
+
+fn not_whole(desk: &Desk) -> anyhow::Result<Vec<String>> {
+    let (mut sights, mut here) = (BTreeMap::new(), BTreeSet::new());
+    for machine in living(desk) {
+        let name = machine.node_name()?;
+        let Some(view) = machine.view() else { return Ok(vec![format!("G: {name} does not run")]) };
+        let leader = machine.leader().and_then(|leader| leader.parse::<NodeName>().ok());
+        here.insert(name.clone());
+        sights.insert(name, Sight { leader, state: view.state });
+    }
+    let members = sights.values().flat_map(|sight| sight.state.members.values());
+    let absent: BTreeSet<NodeName> =
+        members.map(|member| member.profile.name.clone()).filter(|name| !here.contains(name)).collect();
+    Ok(healed::violations(&sights, &absent.into_iter().collect::<Vec<_>>()))
+}
+
+async fn end_drains(desk: &Desk) -> anyhow::Result<()> {
+    let Some(machine) = living(desk).find(|machine| machine.role == Role::Executor) else { bail!("no executor") };
+    let client = desk.cluster.client(&machine.name)?;
+    let state = machine.view().context("it does not run")?.state;
+    for member in state.members.values().filter(|member| member.draining) {
+        client.drain(&member.profile.name, false).await?;
+    }
+    Ok(())
+}
+
+/// G: every executor saves again, with copies on others.
+async fn save_everywhere(desk: &Rc<Desk>) -> anyhow::Result<()> {
+    let others = living(desk).count().saturating_sub(1);
+    for machine in living(desk).filter(|machine| machine.role == Role::Executor) {
+        let request = desk.cluster.new_request();
+        let bytes = request.0.into_bytes();
+        machine.disk.write_spool(&format!("file-{request}"), &bytes)?;
+        let ask = Ask::Save {
+            digest: Digest::of(&bytes),
+            replicas: u8::try_from(others.min(2))?,
+            ack: Ack::All,
+            keep: 2,
+            if_version: None,
+            epoch: None,
+        };
+        let name: Name = format!("after/{}", machine.name).parse()?;
+        let told = desk.call(machine, request, &name, ask).await?;
+        ensure!(told.is_success(), "G: {} cannot save after all faults have ended: {told:?}", machine.name);
+    }
+    Ok(())
+}
+
+/// A: every version that the cluster lists is loaded somewhere; and every name, whose owner and head are told.
+async fn read_everything(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> {
+    let executors: Vec<_> = living(desk).filter(|machine| machine.role == Role::Executor).cloned().collect();
+    let state = executors.first().and_then(|machine| machine.view()).context("no node runs")?.state;
+    let asked: BTreeSet<Name> = desk.history.borrow().calls.iter().map(|call| call.name.clone()).collect();
+    let mut kept = Vec::new();
+    for name in asked {
+        let machine = executors.get(desk.cluster.rng.index(executors.len())).context("no executor")?;
+        let ask = Ask::Load { version: None, claim: false, stale: false };
+        let head = desk.call(machine, desk.cluster.new_request(), &name, ask).await?;
+        let Some(segment) = state.by_name(&name) else {
+            ensure!(head == Told::Absent, "{name} is not there, and loads: {head:?}");
+            continue;
+        };
+        for (version, record) in &segment.versions {
+            let machine = executors.get(desk.cluster.rng.index(executors.len())).context("no executor")?;
+            let ask = Ask::Load { version: Some(*version), claim: false, stale: false };
+            let told = desk.call(machine, desk.cluster.new_request(), &name, ask).await?;
+            // A load may make a newer version whole, which lets go of this one.
+            let now = machine.view().context("it does not run")?.state;
+            let still = |segment: &std::sync::Arc<Segment>| segment.versions.contains_key(version);
+            if told == Told::Absent && !now.by_name(&name).is_some_and(still) {
+                continue;
+            }
+            kept.push(Kept {
+                name: name.clone(),
+                version: *version,
+                digest: record.digest,
+                intact: is_intact(desk, &state, record),
+                loaded: match told {
+                    Told::Loaded { read, .. } => Ok(read),
+                    Told::Refused(code) => Err(code),
+                    Told::Absent => Err(Code::NotFound),
+                    _ => Err(Code::Unavailable),
+                },
+            });
+        }
+    }
+    Ok(kept)
+}
+
+/// Whether a machine that runs has a copy that the cluster counts, and that no fault took away.
+fn is_intact(desk: &Desk, state: &State, record: &VersionRecord) -> bool {
+    record.durable().any(|copy| {
+        let name = state.members.get(&copy.node).map(|member| &member.profile.name);
+        let machine = name.and_then(|name| desk.cluster.machine_of(name).ok());
+        machine.is_some_and(|m| !m.is_lost() && m.disk.durable_digest(copy.id) == Some(record.digest))
+    })
+}
+
+/// E: a few hours later nothing lies on any disk that the cluster does not refer to, and nothing is missing.
+async fn forget_strays(desk: &Rc<Desk>) -> anyhow::Result<()> {
+    // Nothing happens in these hours, so nobody has to live through them.
+    living(desk).for_each(|machine| machine.skew.leap(COMMIT_WINDOW * 3));
+    let give_up = Instant::now() + STRAYS_MAX;
+    loop {
+        let wrong = strays(desk)?;
+        match wrong.first() {
+            None => break,
+            Some(first) if Instant::now() >= give_up => bail!("{first} ({} in all)", wrong.len()),
+            Some(_) => sleep(GLANCE).await,
+        }
+    }
+    for machine in living(desk) {
+        let (view, name) = (machine.view().context("it does not run")?, machine.node_name()?);
+        let Some(id) = view.state.node_named(&name).map(|member| member.id) else { bail!("{name} is no member") };
+        let holds = |copy: CopyId| machine.is_harmed(copy) || machine.disk.holds(copy);
+        if let Some(wrong) = deleted::missing((id, &name), &view.state, holds).first() {
+            bail!("{wrong}");
+        }
+    }
+    let bound = |(name, found)| bounded::Bound { node: name, what: "files in its spool", found, most: SPOOLED_MAX };
+    let spooled: Vec<_> = living(desk).map(|m| (m.name.as_str(), m.disk.spooled() as u64)).collect();
+    match bounded::violations(spooled.into_iter().map(bound)).first() {
+        Some(wrong) => bail!("{wrong}"),
+        None => Ok(()),
+    }
+}
+
+fn strays(desk: &Desk) -> anyhow::Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    for machine in living(desk) {
+        let (view, name) = (machine.view().context("it does not run")?, machine.node_name()?);
+        let Some(id) = view.state.node_named(&name).map(|member| member.id) else { bail!("{name} is no member") };
+        let lying = machine.disk.copies();
+        let lying = lying.into_iter().filter(|copy| !machine.is_harmed(*copy)).collect();
+        wrong.extend(deleted::strays((id, &name), &view.state, &lying));
+        let aside = machine.disk.quarantined()?;
+        wrong.extend(deleted::strays((id, &name), &view.state, &aside));
+    }
+    Ok(wrong)
+}

@@ -1,0 +1,55 @@
+//! What the state machine can refuse: a run of many seeds must have met all of it.
+
+use cairn_store::meta::Rejection;
+
+macro_rules! kinds {
+    ($($kind:ident),+ $(,)?) => {
+        /// Every kind of refusal.
+        pub const REJECTIONS: &[&str] = &[$(stringify!($kind)),+];
+
+        /// Does not compile while a kind is missing above.
+        const _: fn(&Rejection) = |rejection| match rejection {
+            $(Rejection::$kind { .. } => {})+
+        };
+    };
+}
+
+kinds!(
+    AlreadyFounded,
+    NotFounded,
+    NoSuchNode,
+    NodeNameTaken,
+    TooManyNodes,
+    NameTaken,
+    NoSuchSegment,
+    NoSuchVersion,
+    NotOwner,
+    StaleEpoch,
+    HeadMoved,
+    StorageOnly,
+    TooFewCopies,
+    NoOwnCopy,
+    ReceiptExpired,
+    CopySpent,
+    OtherBytes,
+    Redundant,
+    TooManyCopies,
+    NotEmpty,
+    Retained,
+    NotExpired,
+    RequestExpired,
+    RequestMismatch,
+    RequestsFull,
+    OutOfBounds,
+    Pinned,
+    TooManyPins,
+);
+
+/// Refusals that no simulated cluster can meet, and why. Golden scripts and tests of bounds in the store meet them.
+pub const UNMET: [(&str, &str); 5] = [
+    ("NotFounded", "the first entry of a log founds the cluster"),
+    ("TooManyNodes", "a thousand members"),
+    ("TooManyCopies", "a thousand lost copies of a version"),
+    ("TooManyPins", "64 pinned versions of a segment"),
+    ("RequestsFull", "half a million answers"),
+];
