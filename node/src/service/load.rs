@@ -176,6 +176,11 @@ impl Loading<'_> {
         crash_point!("claim.done");
         match reply {
             Err(Rejection::HeadMoved { .. }) => Ok(None),
+            // An earlier try meant a registration that is gone, and perhaps it took that over.
+            Err(Rejection::RequestMismatch) => {
+                let message = format!("{name} was removed, and registered anew, since this request was first made");
+                Err(Error::new(Code::Conflict, message).hint("load it with a new request").unknown())
+            }
             reply => match self.core.answer(name, reply)? {
                 Outcome::Claimed { epoch, .. } => Ok(Some(epoch)),
                 other => Err(unexpected(&other)),

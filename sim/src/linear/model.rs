@@ -58,11 +58,23 @@ struct Modelled {
 /// What a client asks.
 #[derive(Clone, Debug)]
 enum Op {
-    Save { node: NodeName, digest: Digest, if_version: Option<Version>, epoch: Option<Epoch> },
+    Save {
+        node: NodeName,
+        digest: Digest,
+        if_version: Option<Version>,
+        epoch: Option<Epoch>,
+    },
     Load,
-    LoadAndClaim { node: NodeName },
-    Claim { node: NodeName },
-    Release { epoch: Epoch },
+    /// Of a load that takes over the taking: what it loads is a load of its own, of what the node may have saved since.
+    Take {
+        node: NodeName,
+    },
+    Claim {
+        node: NodeName,
+    },
+    Release {
+        epoch: Epoch,
+    },
     Remove,
 }
 
@@ -81,6 +93,9 @@ enum Ret {
     },
     Claimed {
         head: Version,
+        epoch: Epoch,
+    },
+    Taken {
         epoch: Epoch,
     },
     Done,
@@ -149,10 +164,12 @@ impl SequentialSpec for Model {
                 let guarded = if_version.is_none_or(|version| version == self.head)
                     && epoch.is_none_or(|epoch| self.clone().settle(epoch));
                 if guarded && (self.is_empty() || self.owner.as_ref() == Some(node)) {
+                    // It may have been registered anew, and not only once.
+                    self.exact &= !self.is_empty();
                     self.save(node, *digest);
                 }
             }
-            Op::Claim { node } | Op::LoadAndClaim { node } => {
+            Op::Claim { node } | Op::Take { node } => {
                 self.epoch = self.epoch.next();
                 self.owner = Some(node.clone());
             }
@@ -185,9 +202,7 @@ impl SequentialSpec for Model {
                     && self.owner == *owner
                     && self.settle(*epoch)
             }
-            (Op::LoadAndClaim { node }, Ret::Loaded { version, epoch, digest, .. }) => {
-                !self.is_empty() && self.head == *version && self.digest == Some(*digest) && self.claim(node, *epoch)
-            }
+            (Op::Take { node }, Ret::Taken { epoch }) => !self.is_empty() && self.claim(node, *epoch),
             (Op::Claim { node }, Ret::Claimed { head, epoch }) => self.head == *head && self.claim(node, *epoch),
             (Op::Release { epoch }, Ret::Done) => {
                 let valid = self.is_empty() || self.owner.is_some();
@@ -210,7 +225,7 @@ fn modelled(calls: &[&Call], history: &History) -> Vec<Modelled> {
     let mut requests = Vec::new();
     for call in calls {
         let Some(op) = op_of(call) else { continue };
-        let end = match call.answer() {
+        let mut end = match call.answer() {
             Told::Refused(_) => continue,
             Told::Unknown => None,
             told => match (&call.told, ret_of(told)) {
@@ -218,22 +233,26 @@ fn modelled(calls: &[&Call], history: &History) -> Vec<Modelled> {
                 _ => continue,
             },
         };
+        let mut load = None;
+        if let (Op::Take { .. }, Some((at, Ret::Loaded { epoch, .. }))) = (&op, &end) {
+            let taken = Some((*at, Ret::Taken { epoch: *epoch }));
+            load = std::mem::replace(&mut end, taken);
+        }
         // The same request asked again is the same call.
         let begin = first_asked.get(&call.request).copied().unwrap_or(call.asked);
-        match requests.iter().position(|request| *request == call.request) {
-            Some(place) => {
-                // A load that takes over and is asked again gives what its node saved since: that is no news of the first.
-                if let Some(earlier) = known.get_mut(place)
-                    && earlier.end.is_none()
-                    && !matches!(earlier.op, Op::LoadAndClaim { .. })
-                {
-                    earlier.end = end;
-                }
-            }
+        match requests.iter().position(|request| *request == Some(call.request)) {
+            Some(place) => match known.get_mut(place) {
+                Some(earlier) if earlier.end.is_none() => earlier.end = end,
+                _ => load = None,
+            },
             None => {
-                requests.push(call.request);
+                requests.push(Some(call.request));
                 known.push(Modelled { op, begin, end });
             }
+        }
+        if load.is_some() {
+            requests.push(None);
+            known.push(Modelled { op: Op::Load, begin, end: load });
         }
     }
     // A read without an answer tells nothing.
@@ -245,7 +264,7 @@ fn op_of(call: &Call) -> Option<Op> {
     let node = call.node.clone();
     Some(match call.ask {
         Ask::Save { digest, if_version, epoch, .. } => Op::Save { node, digest, if_version, epoch },
-        Ask::Load { version: None, claim: true, .. } => Op::LoadAndClaim { node },
+        Ask::Load { version: None, claim: true, .. } => Op::Take { node },
         Ask::Load { version: None, stale: false, .. } => Op::Load,
         Ask::Claim => Op::Claim { node },
         Ask::Release { epoch } => Op::Release { epoch },
@@ -356,6 +375,53 @@ mod tests {
         assert!(is_linearizable(&[first.clone(), open.clone(), read("n2", 2)]));
         assert!(!is_linearizable(&[first.clone(), open.clone(), read("n3", 2)]));
         assert!(!is_linearizable(&[first, open, read("n2", 3)]));
+    }
+
+    #[test]
+    fn a_load_that_takes_over_may_give_what_its_node_saved_since() {
+        let (name, digest) = ("job/a".parse().unwrap(), Digest::of(b"b"));
+        let told = |told| Some((at(60), told));
+        let call = |ask, begin, told: Option<(Moment, Told)>| Call {
+            node: node("n2"),
+            request: cairn_client::request::new_id(),
+            name: std::clone::Clone::clone(&name),
+            ask,
+            asked: at(begin),
+            told,
+        };
+        let save = |bytes: &[u8]| Ask::Save {
+            digest: Digest::of(bytes),
+            replicas: 0,
+            ack: cairn_store::segment::Ack::All,
+            keep: 2,
+            if_version: None,
+            epoch: None,
+        };
+        let saved = |version, epoch, bytes: &[u8]| Told::Saved {
+            segment: cairn_store::id::SegmentId(uuid::Uuid::nil()),
+            version: Version(version),
+            epoch: Epoch(epoch),
+            digest: Digest::of(bytes),
+            owner: node("n2"),
+        };
+        let first = call(save(b"a"), 0, Some((at(10), saved(1, 1, b"a"))));
+        let loaded = |epoch| Told::Loaded {
+            version: Version(2),
+            epoch: Epoch(epoch),
+            digest,
+            read: digest,
+            owner: Some(node("n2")),
+            claimed: true,
+        };
+        let taken = |epoch| call(Ask::Load { version: None, claim: true, stale: false }, 20, told(loaded(epoch)));
+        let second = call(save(b"b"), 30, Some((at(40), saved(2, 2, b"b"))));
+        let judge = |calls: Vec<Call>| search(&History { calls }).wrong.len();
+        assert_eq!(judge(vec![first.clone(), taken(2), second.clone()]), 0);
+        assert_eq!(
+            judge(vec![first, taken(3), second]),
+            1,
+            "it took over after the save, so in the epoch of the save"
+        );
     }
 
     #[test]
