@@ -182,6 +182,12 @@ impl Loading<'_> {
                 Err(Error::new(Code::Conflict, message).hint("load it with a new request").unknown())
             }
             reply => match self.core.answer(name, reply)? {
+                // The answer to an earlier try: it says nothing of the bytes that were loaded now.
+                Outcome::Claimed { epoch: taken, .. } if taken < *epoch => {
+                    let message =
+                        format!("{name} was taken over since this request did so in epoch {taken}: it is {epoch}");
+                    Err(Error::new(Code::Conflict, message).hint("load it with a new request").unknown())
+                }
                 Outcome::Claimed { epoch, .. } => Ok(Some(epoch)),
                 other => Err(unexpected(&other)),
             },

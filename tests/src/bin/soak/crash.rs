@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use cairn_store::node::NodeName;
 use cairn_tests::bins;
 use cairn_tests::load::Wish;
 use cairn_tests::site::{Host, Site};
@@ -151,7 +152,7 @@ fn arm(
         }
         site.hosts[host].kill();
         let nth = match points[point].way.as_str() {
-            "load" => ground.chance.between(1, points[point].passes),
+            "load" if ground.chance.percent(30) => ground.chance.between(1, points[point].passes),
             _ => 1,
         };
         let now = Instant::now();
@@ -167,12 +168,16 @@ fn is_armed(armed: &[Armed], host: usize) -> bool {
 
 /// Starts those whose time has come, and sees who has ended. Tells how many points were hit.
 fn look(ground: &mut Ground, site: &mut Site, points: &mut [Point], armed: &mut Vec<Armed>) -> anyhow::Result<u64> {
-    let (mut hits, now) = (0, Instant::now());
+    let (mut hits, mut behind, now) = (0, false, Instant::now());
     let mut left = Vec::new();
     for mut one in armed.drain(..) {
         let (host, point) = (&mut site.hosts[one.host], &mut points[one.point]);
         if let Some(start) = one.start {
             if ground.book.len() >= start || one.since.elapsed() >= AWAY {
+                if point.way == "behind" {
+                    // A leader keeps what somebody lacks; another one does not.
+                    behind = true;
+                }
                 let spec = format!("{}:{}", point.name, one.nth);
                 host.spawn(&[("CAIRN_CRASH_POINT", &spec)])?;
                 (one.start, one.since) = (None, now);
@@ -203,6 +208,9 @@ fn look(ground: &mut Ground, site: &mut Site, points: &mut [Point], armed: &mut 
         }
     }
     armed.extend(left);
+    if behind {
+        end_leader(site, armed)?;
+    }
     // Nobody else may end.
     for (index, host) in site.hosts.iter_mut().enumerate() {
         if let Some(status) = host.ended().filter(|_| !is_armed(armed, index)) {
@@ -265,11 +273,25 @@ fn nudge(site: &mut Site, points: &[Point], armed: &mut [Armed]) -> anyhow::Resu
         }
     }
     for leader in leaders {
-        let index = site.index(&leader)?;
-        if !is_armed(armed, index) {
-            site.hosts[index].kill();
-            site.hosts[index].spawn(&[])?;
-        }
+        restart(site, armed, &leader)?;
+    }
+    Ok(())
+}
+
+/// Ends whoever leads, unless its own end is near.
+fn end_leader(site: &mut Site, armed: &[Armed]) -> anyhow::Result<()> {
+    let client = site.client(Duration::from_millis(500));
+    match site.wait(client.status()) {
+        Ok(status) => status.leader.map_or(Ok(()), |leader| restart(site, armed, &leader)),
+        Err(_) => Ok(()),
+    }
+}
+
+fn restart(site: &mut Site, armed: &[Armed], name: &NodeName) -> anyhow::Result<()> {
+    let index = site.index(name)?;
+    if !is_armed(armed, index) {
+        site.hosts[index].kill();
+        site.hosts[index].spawn(&[])?;
     }
     Ok(())
 }
