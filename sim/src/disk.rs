@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_store::digest::BLOCK_BYTES;
 use cairn_store::disk::{Disk, ReadAt, SegmentWriter, Space, TOC_KIND, Toc};
-use cairn_store::id::CopyId;
+use cairn_store::id::{CopyId, Incarnation};
 use cairn_store::record;
 
 use crate::files::{File, Files};
@@ -26,6 +26,7 @@ use writer::MemWriter;
 
 const IDENTITY: &str = "node.toml";
 const SNAPSHOT: &str = "snapshots/state";
+const LOG_MARK: &str = "log-begun";
 
 /// The disk of one machine. Clones are the same disk; it stays when the machine crashes.
 #[derive(Clone)]
@@ -286,5 +287,15 @@ impl Disk for MemDisk {
         }
         let bytes = files.open(SNAPSHOT)?.lock().bytes.clone();
         Ok(Some(Box::new(io::Cursor::new(bytes))))
+    }
+
+    fn log_was_begun(&self, life: Incarnation) -> io::Result<bool> {
+        let files = self.lock();
+        // A machine of the simulation has one life.
+        Ok(files.exists(LOG_MARK) && files.open(LOG_MARK)?.lock().bytes == life.to_string().into_bytes())
+    }
+
+    fn mark_log_begun(&self, life: Incarnation) -> io::Result<()> {
+        self.replace(LOG_MARK, "log-begun.tmp", life.to_string().as_bytes())
     }
 }
