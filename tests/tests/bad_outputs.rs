@@ -20,6 +20,11 @@ fn saved(cluster: &Cluster, name: &str) -> PathBuf {
     file
 }
 
+fn saved_on(cluster: &Cluster, node: &str, name: &str, more: &[&str]) {
+    let file = files::random(&cluster.scratch(), name, SIZE, 1);
+    Run::of(cluster.command(node, ["save", name]).arg(file).args(more)).expect(0);
+}
+
 fn load(cluster: &Cluster, name: &str, out: &Path, more: &[&str]) -> Run {
     let mut command = cluster.command("n2", ["load", name]);
     Run::of(command.args(more).arg("--out").arg(out))
@@ -101,6 +106,32 @@ fn an_output_on_a_full_disk_leaves_no_partial_file() {
 }
 
 #[test]
+fn a_leader_whose_disk_fills_up_gives_the_lead_to_one_with_room() {
+    const DISK: u64 = 160 << 20;
+    const LEFT: u64 = 32 << 20;
+    let names = ["n1", "n2", "n3"];
+    let dir = tempfile::tempdir().unwrap();
+    let disks = names.map(|name| Mount::small(&dir.path().join(name), DISK));
+    let Some(disks) = disks.into_iter().collect::<Option<Vec<_>>>() else { return };
+    let cluster = Cluster::start_in(dir, 3, 0);
+    let leader = cluster.leader("n1");
+    let others: Vec<&str> = names.into_iter().filter(|name| *name != leader).collect();
+
+    disks[names.iter().position(|name| *name == leader).unwrap()].fill("of-somebody-else", LEFT);
+    // Whoever is asked, and however soon.
+    for node in names {
+        let health = cluster.cairn(node, ["cluster", "health"]).expect(1).json();
+        let told = format!("the disk of node {leader} is below its reserve");
+        assert!(health["reasons"].to_string().contains(&told), "{health}");
+    }
+    let now = until("another one leads", || Some(cluster.leader(others[0])).filter(|now| *now != leader));
+    assert!(others.contains(&now.as_str()));
+    saved_on(&cluster, others[0], "after", &["--replicas", "1"]);
+    // Before the folder that they are mounted in.
+    drop(disks);
+}
+
+#[test]
 fn a_node_on_a_full_disk_refuses_saves_while_the_others_serve_on() {
     const DISK: u64 = 192 << 20;
     const PIECE: u64 = 24 << 20;
@@ -157,4 +188,6 @@ fn a_node_on_a_full_disk_refuses_saves_while_the_others_serve_on() {
         (run.code != 5).then_some(run)
     });
     assert_eq!(again.expect(0).json()["version"], 1);
+    // Before the folder that it is mounted in.
+    drop(disk);
 }
