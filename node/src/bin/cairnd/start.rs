@@ -15,7 +15,7 @@ use cairn_store::disk::FileDisk;
 use crate::args::StartArgs;
 use crate::durable::boot_id;
 use crate::failure::Failure;
-use crate::folder::Folder;
+use crate::folder::{Folder, advice};
 use crate::signals::Signals;
 use crate::{descriptors, logs, parent};
 
@@ -59,16 +59,17 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         Ok(count) => tracing::info!("removed {count} old files from the spool that killed clients had left"),
         Err(error) => tracing::warn!(%error, "old files in the spool could not be removed"),
     }
-    let (catalogue, trust) = SledCatalogue::open(&config.dir.join("catalogue"), &boot_id())?;
+    // The log first: on a full disk it gives back the space that it had set aside, and the catalogue needs some too.
+    let log = WalLog::open(&config.dir.join("log"), LogTuning::default()).map_err(unusable)?;
+    let (catalogue, trust) = SledCatalogue::open(&config.dir.join("catalogue"), &boot_id()).map_err(unusable)?;
     tracing::debug!(?trust, "the catalogue is open");
     let catalogue = Arc::new(catalogue);
-    let log = WalLog::open(&config.dir.join("log"), LogTuning::default()).map_err(unusable)?;
     let env = Env {
         clock: Arc::new(SystemClock::default()),
         rng: Arc::new(SystemRng::default()),
         spawn: Arc::new(TokioSpawn),
         net: Arc::new(SocketNet),
-        disk: Arc::new(FileDisk::open(folder.disk.dir())?),
+        disk: Arc::new(FileDisk::open(folder.disk.dir()).map_err(unusable)?),
         catalogue: catalogue.clone(),
     };
     let (cluster, id) = (identity.cluster, identity.node);
@@ -107,7 +108,7 @@ fn unusable(error: io::Error) -> Failure {
         ),
         io::ErrorKind::AddrInUse => Some("another process has that port: end it, or choose another under [listen]"),
         io::ErrorKind::AddrNotAvailable => Some("this machine has no such address: see [listen]"),
-        _ => None,
+        kind => advice(kind),
     };
     let failure = Failure::from(error);
     match hint {
