@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bincode::Options;
 use bincode::config::{Bounded, WithOtherLimit};
+use cairn_store::id::{CopyId, RequestId};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tarpc::client::RpcError;
@@ -21,11 +22,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::LengthDelimitedCodec;
+use uuid::Uuid;
 
 use crate::api::{CairnClient, Code, Error, FRAME_BYTES_MAX};
 use crate::fault::Cause;
 use crate::retry::{Failure, Retry};
-use crate::wire::{self, Greeting, Refusal, RefusalCode, Welcome, WireError};
+use crate::wire::{self, Greeting, Pull, PullAnswer, Refusal, RefusalCode, Welcome, WireError};
 
 /// How long connecting and the greeting may take, unless less time is left.
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -35,6 +37,9 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// tarpc's own deadline of a call. It only has to be longer than any of ours: the time-outs here are tokio's.
 const CALL_MAX: Duration = Duration::from_secs(3600);
+
+/// How long it may take to find out whether an endpoint is a data port.
+const PROBE_MAX: Duration = Duration::from_secs(1);
 
 /// The least time that one endpoint gets before the next is tried.
 const SHARE_MIN: Duration = Duration::from_secs(1);
@@ -145,6 +150,20 @@ pub async fn dial(connect: &dyn Connect, endpoint: &str, limit: Duration) -> Res
     timeout(limit, greeted).await.unwrap_or(Err(DialError::Timeout(limit)))
 }
 
+/// How it goes with the nodes, for whoever waits for the answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Contact<'a> {
+    /// This endpoint is asked.
+    Asking(&'a str),
+    /// It answered.
+    Answered,
+    /// It did not, or could not answer now; the next attempt follows.
+    Failed(&'a Error),
+}
+
+/// Told how it goes with the nodes.
+pub type OnContact = Arc<dyn Fn(Contact<'_>) + Send + Sync>;
+
 /// A connection to one node.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -159,6 +178,8 @@ struct State {
     /// Which endpoint to try first.
     first: usize,
     serial: u64,
+    /// Whether any request was ever answered, or it was looked whether that can be at all.
+    probed: bool,
 }
 
 /// Asks the nodes of a cluster. Cheap to clone; clones share one connection.
@@ -168,6 +189,7 @@ pub struct Client {
     endpoints: Arc<[String]>,
     timeout: Duration,
     state: Arc<Mutex<State>>,
+    contact: Option<OnContact>,
 }
 
 impl fmt::Debug for Client {
@@ -186,7 +208,14 @@ impl Client {
 
     /// The same, with another way to connect.
     pub fn with_connect(connect: Arc<dyn Connect>, endpoints: Vec<String>, timeout: Duration) -> Self {
-        Self { connect, endpoints: endpoints.into(), timeout: timeout.min(TIMEOUT_MAX), state: Arc::default() }
+        let timeout = timeout.min(TIMEOUT_MAX);
+        Self { connect, endpoints: endpoints.into(), timeout, state: Arc::default(), contact: None }
+    }
+
+    /// The same client, that tells how it goes with the nodes.
+    #[must_use]
+    pub fn telling(self, contact: OnContact) -> Self {
+        Self { contact: Some(contact), ..self }
     }
 
     /// The bound of every call.
@@ -271,6 +300,7 @@ impl Client {
             let index = (first + turn) % self.endpoints.len();
             let Some(endpoint) = self.endpoints.get(index) else { continue };
             let left = deadline.saturating_duration_since(Instant::now());
+            self.tell(Contact::Asking(endpoint));
             match dial(self.connector(), endpoint, self.share().min(left).min(CONNECT_MAX)).await {
                 Ok(stream) => {
                     let mut state = self.state();
@@ -284,7 +314,9 @@ impl Client {
                 Err(error) => causes.push((endpoint, error)),
             }
         }
-        Err(Failure::unreached(unreached(&causes)))
+        let error = unreached(&causes);
+        self.tell(Contact::Failed(&error));
+        Err(Failure::unreached(error))
     }
 
     /// One attempt on one connection. A connection that did not answer is left.
@@ -297,12 +329,32 @@ impl Client {
     where
         F: Future<Output = Result<Result<T, Error>, RpcError>>,
     {
+        self.tell(Contact::Asking(&session.endpoint));
+        let asked = self.ask_once(session, limit, ask).await;
+        match &asked {
+            Err(failure) if failure.error.retryable => self.tell(Contact::Failed(&failure.error)),
+            _ => self.tell(Contact::Answered),
+        }
+        asked
+    }
+
+    async fn ask_once<T, F>(
+        &self,
+        session: &Session,
+        limit: Duration,
+        ask: impl FnOnce(CairnClient, Context) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Result<T, Error>, RpcError>>,
+    {
         let mut context = context::current();
         context.deadline += CALL_MAX;
         let endpoint = &session.endpoint;
         let failure = match timeout(limit, ask(session.rpc.clone(), context)).await {
-            Ok(Ok(Ok(answer))) => return Ok(answer),
-            Ok(Ok(Err(error))) => return Err(Failure::answered(error)),
+            Ok(Ok(answer)) => {
+                self.state().probed = true;
+                return answer.map_err(Failure::answered);
+            }
             Ok(Err(RpcError::Send(cause))) => {
                 Failure::unreached(Error::unavailable(format!("cannot send to {endpoint}: {cause}")))
             }
@@ -310,6 +362,7 @@ impl Client {
             Ok(Err(RpcError::Server(error))) if error.kind == io::ErrorKind::WouldBlock => {
                 return Err(Failure::unreached(Error::unavailable(format!("{endpoint} is busy: {}", error.detail))));
             }
+            Ok(Err(_)) if self.is_data_port(endpoint, limit).await => Failure::unreached(self.data_port(endpoint)),
             Ok(Err(error)) => Failure::unanswered(Error::unavailable(format!("lost {endpoint}: {error}"))),
             Err(_) => {
                 let limit = in_words(limit);
@@ -318,6 +371,36 @@ impl Client {
         };
         self.turn(session);
         Err(failure)
+    }
+
+    /// Whether an endpoint that never answered is a node's data port: it answers what no service does. Looked at once.
+    async fn is_data_port(&self, endpoint: &str, limit: Duration) -> bool {
+        if std::mem::replace(&mut self.state().probed, true) {
+            return false;
+        }
+        let asked = async {
+            let mut stream = dial(self.connector(), endpoint, PROBE_MAX).await.ok()?;
+            let (request, copy) = (RequestId(Uuid::nil()), CopyId(Uuid::nil()));
+            wire::send(&mut stream, &Pull { request, copy, from_block: 0 }).await.ok()?;
+            wire::receive::<PullAnswer>(&mut stream).await.ok()
+        };
+        timeout(PROBE_MAX.min(limit), asked).await.ok().flatten().is_some()
+    }
+
+    /// Trying it again is of no use; another endpoint may be.
+    fn data_port(&self, endpoint: &str) -> Error {
+        let message = format!("{endpoint} is the data port of a node (listen.data), which takes no commands");
+        let error = match self.endpoints.len() {
+            1 => Error::new(Code::Invalid, message),
+            _ => Error::unavailable(message),
+        };
+        error.hint("give the node's listen.rpc address: ENDPOINT in `cairn node ls`, port 7420 by default")
+    }
+
+    fn tell(&self, contact: Contact<'_>) {
+        if let Some(tell) = &self.contact {
+            tell(contact);
+        }
     }
 
     /// Leaves a connection; the next one goes to the next endpoint.

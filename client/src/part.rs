@@ -1,6 +1,12 @@
-//! A file that appears whole or not at all: written beside its final place, and renamed. `folder`: the same of a folder.
+//! A file that appears whole or not at all: written beside its final place, and renamed.
+//!
+//! - `folder`: the same of a folder;
+//! - `left`: what processes that were killed left is removed by the next one that writes there.
 
 mod folder;
+mod left;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,6 +19,18 @@ use uuid::Uuid;
 use crate::fault::{Fault, FileFault};
 
 pub(crate) use folder::PartFolder;
+
+/// What the name of a part begins with.
+const START: &str = ".cairn-";
+/// What it ends with.
+const END: &str = ".part";
+/// What a link ends with on its way to its name. Its bytes are a node's: they are not locked, and it is never taken for
+/// left.
+const LINK_END: &str = ".link";
+/// How many characters its id has.
+const ID_CHARS: usize = 32;
+/// How often a part is begun that others take for left before it is locked.
+const TRIES: u32 = 16;
 
 /// A file beside its final place. Dropped before it is published, it is removed.
 pub(crate) struct Part {
@@ -34,7 +52,7 @@ impl Part {
 
     /// One more name of `source`.
     pub(crate) fn link(source: &Path, target: &Path) -> Result<Self, FileFault> {
-        let path = beside(target);
+        let path = beside(target, LINK_END);
         fs::hard_link(source, &path).map_err(|error| {
             let hint = "a link needs the same file system and access to the node's files; leave --link out to copy";
             FileFault::new("link to", source, &error).hint(hint)
@@ -43,10 +61,17 @@ impl Part {
     }
 
     fn open(target: &Path, mode: u32) -> Result<Self, FileFault> {
-        let path = beside(target);
-        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
-        let file = file.map_err(|error| FileFault::new("write to", target, &error))?;
-        Ok(Self { file: Some(file), path, target: target.into() })
+        let failed = |error: io::Error| FileFault::new("write to", target, &error);
+        left::sweep(folder_of(target));
+        for _ in 0..TRIES {
+            let path = beside(target, END);
+            let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).map_err(failed)?;
+            let part = Self { file: Some(file), path, target: target.into() };
+            if left::hold(part.file()?).map_err(failed)? {
+                return Ok(part);
+            }
+        }
+        Err(taken_for_left(target))
     }
 
     /// Where it is as yet.
@@ -107,8 +132,13 @@ fn sync_folder_of(target: &Path) -> Result<(), Fault> {
 }
 
 /// A name of its own in the folder of `target`.
-fn beside(target: &Path) -> PathBuf {
-    folder_of(target).join(format!(".cairn-{}.part", Uuid::now_v7().simple()))
+fn beside(target: &Path, end: &str) -> PathBuf {
+    folder_of(target).join(format!("{START}{}{end}", Uuid::now_v7().simple()))
+}
+
+/// Somebody is quicker again and again.
+fn taken_for_left(target: &Path) -> FileFault {
+    FileFault::other(format!("cannot write to {}: others remove what is begun there", target.display()))
 }
 
 /// Something is in the way.

@@ -25,6 +25,9 @@ pub mod stream;
 
 use cairn_client::wire::{Refusal, RefusalCode};
 
+/// What is said of a copy that was put aside.
+pub(crate) const QUARANTINED: &str = "its copy is in quarantine: its bytes failed verification";
+
 pub(crate) fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
     Refusal { code, message: message.into() }
 }

@@ -48,13 +48,14 @@ pub struct Summary {
 /// bytes of copies were read.
 ///
 /// # Errors
-/// The check itself could not go on: no rights, no room for a copy of the log or of the catalogue.
+/// The check itself could not go on: no rights, no room for a copy of the log or of the catalogue. What the disk cannot
+/// read is a finding.
 pub fn fsck(dir: &Path, boot_id: &str, tell: &mut Tell<'_>, moved: &mut dyn FnMut(u64)) -> io::Result<Summary> {
     let disk = FileDisk::unchecked(dir);
     let known = state::read(&disk, tell)?;
     let catalogue = listed::Listed::open(&disk, boot_id, tell)?;
     let (copies, bytes) = copies::check(&disk, &known, &catalogue, tell, moved)?;
-    known.check_log(&disk, copies, tell);
+    known.check_log(&disk, copies, tell)?;
     catalogue.compare(&disk, tell)?;
     Ok(Summary {
         dir: dir.display().to_string(),

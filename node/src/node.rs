@@ -26,7 +26,7 @@ use crate::listen::{Purpose, listen};
 use crate::metrics::Metrics;
 use crate::raft::machine::Machine;
 use crate::raft::network::Network;
-use crate::raft::types::Peer;
+use crate::raft::types::{Peer, Vote};
 use crate::raft::{Raft, Types};
 use crate::service::Service;
 use crate::storage::Storage;
@@ -125,7 +125,7 @@ impl Node {
 
         let machine = Machine::open(env.clone())?;
         let view = machine.watch();
-        check_vote(&env, &mut log, view.borrow().applied.is_some()).await?;
+        check_log(&env, &identity, &mut log, view.borrow().applied.is_some()).await?;
         let links = Links::new(env.clone(), identity.clone(), settings.limits.handshake, view.clone());
         let network = Network { env: env.clone(), links: links.clone(), me: identity.node };
         let config = Arc::new(config(&identity, settings.raft)?);
@@ -190,16 +190,33 @@ async fn bind(env: &Env, address: &str) -> io::Result<Box<dyn Listener>> {
     env.net.listen(address).await.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
 }
 
-/// A node that ran before has voted: a vote lies in the log before any snapshot or copy does. Without it the node could
-/// vote twice in a term, and undo what was committed.
-async fn check_vote(env: &Env, log: &mut impl RaftLogStorage<Types>, restored: bool) -> io::Result<()> {
-    if log.get_log_reader().await.read_vote().await?.is_some() {
-        return Ok(());
+/// Begins the log of a node that never ran, and refuses one that ran and lost it: without its vote it could vote twice
+/// in a term, and undo what was committed.
+///
+/// The order is what makes it safe: first a vote that says nothing, then the mark beside the log, both durable, and only
+/// then does Raft begin. So the mark is never there before a vote is, whenever the power goes; and as long as the mark
+/// is not there, nobody was promised anything.
+async fn check_log(
+    env: &Env,
+    identity: &Identity,
+    log: &mut impl RaftLogStorage<Types>,
+    restored: bool,
+) -> io::Result<()> {
+    let (disk, life) = (env.disk.clone(), identity.incarnation);
+    let begun = env.blocking(move || disk.log_was_begun(life)).await??;
+    if log.get_log_reader().await.read_vote().await?.is_none() {
+        // A snapshot or a copy tells of earlier runs too, should the mark have gone with the log.
+        let catalogue = env.catalogue.clone();
+        if begun || restored || !env.blocking(move || catalogue.page(None, 1)).await??.is_empty() {
+            let lost = "the log is empty, and this node ran before: the log was lost, and the node's vote with it";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, lost));
+        }
+        // What Raft takes a log without a vote for.
+        log.save_vote(&Vote::new(0, identity.node.0)).await?;
     }
-    let catalogue = env.catalogue.clone();
-    if restored || !env.blocking(move || catalogue.page(None, 1)).await??.is_empty() {
-        let lost = "the log is empty, and this node ran before: the log was lost, and the node's vote with it";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, lost));
+    if !begun {
+        let disk = env.disk.clone();
+        env.blocking(move || disk.mark_log_begun(life)).await??;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Loops that carry out plans. Each looks at the newest applied state, asks a planner, and obeys.
 //!
 //! - [`lead`]: what only the leader does: ticks of log time, marks, voters, expiry;
+//! - [`handover`]: gives the lead away when this node's disk has no room;
 //! - [`collect`]: unlinks copies that can never be referenced again; the one place that deletes;
 //! - [`scrub`]: verifies a copy that somebody doubts;
 //! - [`space`]: watches the disk's free space;
@@ -8,6 +9,7 @@
 
 pub mod collect;
 pub mod describe;
+pub mod handover;
 pub mod lead;
 pub mod scrub;
 pub mod space;

@@ -3,6 +3,7 @@
 //! - [`bins`]: the two programs, built once;
 //! - [`cluster`]: a cluster of `cairnd` processes on free loopback ports, under a folder that goes with it;
 //! - [`prepared`]: clusters whose nodes have settings of their own;
+//! - [`mounts`]: small and read-only file systems, files with a bad sector;
 //! - [`run`]: one call of a program, and what it said;
 //! - [`files`]: real input: an SQLite database, executables, sizes around the block size;
 //! - [`site`]: a cluster whose nodes are handled one by one, for soaks; [`load`], [`book`]: clients at work, and what they
@@ -27,6 +28,7 @@ pub mod cluster;
 pub mod files;
 pub mod judge;
 pub mod load;
+pub mod mounts;
 pub mod prepared;
 pub mod run;
 pub mod shared;

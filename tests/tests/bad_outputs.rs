@@ -5,8 +5,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use cairn_tests::mounts::Mount;
 use cairn_tests::wait::until;
 use cairn_tests::{Cluster, Run, Shared, files};
 
@@ -14,41 +14,15 @@ static CLUSTER: Shared = Shared::new(3, 0);
 
 const SIZE: u64 = 3 * files::BLOCK + 1;
 
-/// A small file system of its own; none, and a word about it, where mounting is not allowed.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-    fn mount(at: &Path, bytes: u64) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        let options = format!("size={bytes},mode=0755");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(at.to_owned())),
-            why => {
-                eprintln!("skipped: no small file system can be mounted here (needs root): {why:?}");
-                None
-            }
-        }
-    }
-
-    fn free(&self) -> u64 {
-        let found = rustix::fs::statvfs(&self.0).unwrap();
-        found.f_bavail * found.f_frsize
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: whoever still has it open loses nothing by it.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 fn saved(cluster: &Cluster, name: &str) -> PathBuf {
     let file = files::random(&cluster.scratch(), name, SIZE, 1);
     cluster.cairn("n1", ["save".as_ref(), name.as_ref(), file.as_os_str()]).expect(0);
     file
+}
+
+fn saved_on(cluster: &Cluster, node: &str, name: &str, more: &[&str]) {
+    let file = files::random(&cluster.scratch(), name, SIZE, 1);
+    Run::of(cluster.command(node, ["save", name]).arg(file).args(more)).expect(0);
 }
 
 fn load(cluster: &Cluster, name: &str, out: &Path, more: &[&str]) -> Run {
@@ -116,7 +90,7 @@ fn an_output_on_a_full_disk_leaves_no_partial_file() {
     let cluster = CLUSTER.get();
     let file = saved(&cluster, "too-large");
     let dir = cluster.scratch().join("small");
-    let Some(_disk) = SmallDisk::mount(&dir, 2 << 20) else { return };
+    let Some(_disk) = Mount::small(&dir, 2 << 20) else { return };
     fs::write(dir.join("kept"), "kept").unwrap();
     let error = load(&cluster, "too-large", &dir.join("out"), &[]).expect(1).error();
     assert_eq!((&error["code"], &error["outcome"]), (&"io".into(), &"none".into()));
@@ -132,13 +106,39 @@ fn an_output_on_a_full_disk_leaves_no_partial_file() {
 }
 
 #[test]
+fn a_leader_whose_disk_fills_up_gives_the_lead_to_one_with_room() {
+    const DISK: u64 = 160 << 20;
+    const LEFT: u64 = 32 << 20;
+    let names = ["n1", "n2", "n3"];
+    let dir = tempfile::tempdir().unwrap();
+    let disks = names.map(|name| Mount::small(&dir.path().join(name), DISK));
+    let Some(disks) = disks.into_iter().collect::<Option<Vec<_>>>() else { return };
+    let cluster = Cluster::start_in(dir, 3, 0);
+    let leader = cluster.leader("n1");
+    let others: Vec<&str> = names.into_iter().filter(|name| *name != leader).collect();
+
+    disks[names.iter().position(|name| *name == leader).unwrap()].fill("of-somebody-else", LEFT);
+    // Whoever is asked, and however soon.
+    for node in names {
+        let health = cluster.cairn(node, ["cluster", "health"]).expect(1).json();
+        let told = format!("the disk of node {leader} is below its reserve");
+        assert!(health["reasons"].to_string().contains(&told), "{health}");
+    }
+    let now = until("another one leads", || Some(cluster.leader(others[0])).filter(|now| *now != leader));
+    assert!(others.contains(&now.as_str()));
+    saved_on(&cluster, others[0], "after", &["--replicas", "1"]);
+    // Before the folder that they are mounted in.
+    drop(disks);
+}
+
+#[test]
 fn a_node_on_a_full_disk_refuses_saves_while_the_others_serve_on() {
     const DISK: u64 = 192 << 20;
     const PIECE: u64 = 24 << 20;
     const LEFT: u64 = 40 << 20;
     let dir = tempfile::tempdir().unwrap();
     // The fourth executor does not vote, so it never leads.
-    let Some(disk) = SmallDisk::mount(&dir.path().join("n4"), DISK) else { return };
+    let Some(disk) = Mount::small(&dir.path().join("n4"), DISK) else { return };
     let cluster = Cluster::start_in(dir, 4, 0);
     let piece = files::random(&cluster.scratch(), "piece", PIECE, 1);
     let save = |node: &str, name: &str, more: &[&str]| {
@@ -168,8 +168,7 @@ fn a_node_on_a_full_disk_refuses_saves_while_the_others_serve_on() {
     assert_eq!(cluster.spooled("n4"), [""; 0]);
 
     // Somebody else takes most of what is left: now it is below its reserve, and takes no copies either.
-    let others = usize::try_from(disk.free() - LEFT).unwrap();
-    fs::write(cluster.node("n4").dir.join("of-somebody-else"), vec![1; others]).unwrap();
+    disk.fill("of-somebody-else", LEFT);
     // It serves what it has, and the others save on: through themselves, and without it.
     let out = cluster.scratch().join("out");
     let args = ["load".as_ref(), kept[0].as_ref(), "--out".as_ref(), out.as_os_str()];
@@ -189,4 +188,6 @@ fn a_node_on_a_full_disk_refuses_saves_while_the_others_serve_on() {
         (run.code != 5).then_some(run)
     });
     assert_eq!(again.expect(0).json()["version"], 1);
+    // Before the folder that it is mounted in.
+    drop(disk);
 }

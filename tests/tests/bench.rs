@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use cairn_tests::cluster::gone;
 use cairn_tests::wait::until;
@@ -144,13 +144,12 @@ fn what_makes_no_sense_is_a_usage_error() {
     assert!(refused["hint"].as_str().unwrap().contains("--dir"), "{refused}");
 }
 
-#[test]
-fn a_signal_ends_it_and_nothing_is_left() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut bench = alone(dir.path(), &["small", "--seconds", "600", "--runs", "1", "-o", "json"]);
+/// A measurement that does not end by itself, and the processes of its nodes.
+fn going_on(dir: &Path) -> (Child, Vec<i32>) {
+    let mut bench = alone(dir, &["small", "--seconds", "600", "--runs", "1", "-o", "json"]);
     let bench = bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pids = until("the measurement goes on", || {
-        let ground = entries(dir.path()).pop()?;
+        let ground = entries(dir).pop()?;
         // The spools are written to.
         fs::metadata(ground.join("source")).ok()?;
         let record = fs::read_to_string(ground.join("cluster/cluster.json")).ok()?;
@@ -159,6 +158,22 @@ fn a_signal_ends_it_and_nothing_is_left() {
         Some(record["nodes"].as_array().unwrap().iter().map(pid).collect::<Vec<_>>())
     });
     assert_eq!(pids.len(), 3);
+    (bench, pids)
+}
+
+#[test]
+fn its_nodes_are_killed_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut bench, pids) = going_on(dir.path());
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    until("its nodes are gone", || pids.iter().all(|pid| gone(*pid)).then_some(()));
+}
+
+#[test]
+fn a_signal_ends_it_and_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bench, pids) = going_on(dir.path());
     kill_process(Pid::from_raw(i32::try_from(bench.id()).unwrap()).unwrap(), Signal::INT).unwrap();
     let ended = Run::from(bench.wait_with_output().unwrap()).expect(130);
     assert_eq!(ended.error()["code"], "interrupted");

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use cairn_tests::wait::until;
-use cairn_tests::{Cluster, Run, Shared, bins, files};
+use cairn_tests::{Cluster, Run, Shared, bins, files, run};
 use serde_json::Value;
 
 static CLUSTER: Shared = Shared::new(3, 1);
@@ -326,6 +326,7 @@ fn what_makes_no_sense_is_a_usage_error() {
         &["node", "show"],
         &["node", "show", "n 1"],
         &["ls", "--timeout", "soon"],
+        &["ls", "--endpoint", ""],
         &["watch", "--from", "yesterday"],
         &["pin", "a"],
         &["pin", "a", "--version", "one"],
@@ -336,6 +337,19 @@ fn what_makes_no_sense_is_a_usage_error() {
     ] {
         failure(cluster.cairn("n1", args), 2, "invalid");
     }
+}
+
+#[test]
+fn the_data_port_is_named_as_such() {
+    let cluster = CLUSTER.get();
+    let node = cluster.node("n1");
+    let error = failure(Run::of(&mut run::cairn(&node.data, ["ls"])), 2, "invalid");
+    assert!(error["message"].as_str().unwrap().contains("is the data port of a node"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("listen.rpc"), "{error}");
+    let error = failure(Run::of(&mut run::cairn(&node.data, ["claim", "a"])), 2, "invalid");
+    assert_eq!(error["outcome"], "none");
+    // Another endpoint may be a better one.
+    success(Run::of(&mut run::cairn(&format!("{},{}", node.data, node.endpoint), ["ls"])));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use cairn_tests::cluster::gone;
 use cairn_tests::files::flip;
+use cairn_tests::mounts::Mount;
 use cairn_tests::wait::until;
 use cairn_tests::{Run, bins, files, prepared};
 use rustix::process::Signal;
@@ -145,6 +146,7 @@ fn every_part_of_a_stopped_nodes_folder_is_checked() {
     copies(&stopped, digest);
     metadata(&stopped);
     folders(&stopped);
+    unreadable(&stopped, digest);
 }
 
 fn copies(stopped: &Stopped, digest: &str) {
@@ -282,6 +284,54 @@ fn folders(stopped: &Stopped) {
     assert!(nobody.error()["message"].as_str().unwrap().contains("holds no node"), "{nobody:?}");
     assert!(listing(&empty).is_empty(), "nothing was made there");
     fsck(&empty, "xml").expect(2);
+}
+
+/// What the disk cannot read is a finding, and the rest is checked all the same.
+fn unreadable(stopped: &Stopped, digest: &str) {
+    let dir = stopped.damaged("no-folder", |dir| {
+        let shard = copy_of(dir, digest).parent().unwrap().to_owned();
+        fs::remove_dir_all(&shard).unwrap();
+        fs::write(&shard, "no folder").unwrap();
+        flip(&chunk(dir), 40);
+    });
+    let all = findings(&dir, 6);
+    says(about(&all, "Not a directory"), "node_will", "not start");
+    assert_eq!(only(&all, "log")["bad"], true, "what comes before was told too");
+    assert_eq!(fsck(&dir, "json").json()["copies"], 3, "and what comes after is checked");
+
+    let dir = stopped.damaged("bad-sectors", |_| {});
+    let (log, copy) = (chunk(&dir), copy_of(&dir, digest));
+    let Some(bad) = Mount::unreadable(&log) else { return };
+    let all = findings(&dir, 6);
+    says(only(&all, "log"), "problem", "Input/output error");
+    says(only(&all, "log"), "problem", log.to_str().unwrap());
+    says(only(&all, "log"), "node_will", "not start");
+    drop(bad);
+    for (path, what) in [(copy.with_extension("toc"), "table"), (copy, "copy")] {
+        let bad = Mount::unreadable(&path).unwrap();
+        // A file of a process tells no size.
+        let problem = if what == "copy" { "it has 0 bytes" } else { "Input/output error" };
+        says(only(&findings(&dir, 6), what), "problem", problem);
+        drop(bad);
+    }
+    let db = Mount::unreadable(&dir.join("catalogue/db")).unwrap();
+    says(only(&findings(&dir, 6), "catalogue"), "node_will", "make it anew");
+    drop(db);
+    assert_eq!(findings(&dir, 0), [Value::Null; 0]);
+
+    // A disk that can only be read is checked like any other.
+    let at = stopped.scratch.join("read-only");
+    let mounted = Mount::read_only(&dir, &at).unwrap();
+    assert_eq!(findings(&at, 0), [Value::Null; 0]);
+    // Whoever runs there by another way keeps it to itself.
+    let lock = fs::File::open(dir.join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let running = fsck(&at, "json").expect(1);
+    assert!(running.error()["message"].as_str().unwrap().contains("another daemon runs"), "{running:?}");
+    drop(lock);
+    fs::remove_file(dir.join("lock")).unwrap();
+    assert_eq!(findings(&at, 0), [Value::Null; 0]);
+    drop(mounted);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -73,6 +74,13 @@ fn parts(dir: &Path) -> Vec<(PathBuf, u64)> {
     let paths = fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
     let parts = paths.filter(|path| path.extension().is_some_and(|end| end == "part"));
     parts.filter_map(|path| Some((path.clone(), fs::metadata(&path).ok()?.len()))).collect()
+}
+
+/// How many of them somebody writes: one that was made in this moment may not be locked yet.
+fn held(dir: &Path) -> usize {
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    let held = |path: &PathBuf| fs::metadata(path).is_ok_and(|part| locks.contains(&format!(":{} ", part.ino())));
+    parts(dir).iter().filter(|(path, _)| held(path)).count()
 }
 
 fn folder(cluster: &Cluster, name: &str) -> PathBuf {
@@ -180,6 +188,25 @@ fn a_save_that_fails_without_its_client_leaves_nothing_anywhere() {
 }
 
 #[test]
+fn a_name_whose_first_save_died_with_its_node_can_be_freed_at_once() {
+    let cluster = patient(3);
+    let file = files::random(&cluster.scratch(), "begun", SMALL, 2);
+    interrupt_begun(&cluster, &file, "3");
+    cluster.kill("n1");
+    cluster.signal("s1", Signal::CONT);
+    let save = || {
+        let args = ["save".as_ref(), "begun".as_ref(), file.as_os_str(), "--replicas".as_ref(), "1".as_ref()];
+        cluster.cairn("n2", args)
+    };
+    let refused = save().expect(4).error();
+    assert!(refused["hint"].as_str().unwrap().contains("`cairn rm begun` frees the name"), "{refused}");
+    let nothing = cluster.cairn("n2", ["load", "begun", "--claim"]).expect(3).error();
+    assert_eq!(nothing["hint"], refused["hint"]);
+    cluster.cairn("n2", ["rm", "begun", "--yes"]).expect(0);
+    assert_eq!(save().expect(0).json()["version"], 1);
+}
+
+#[test]
 fn an_interrupted_load_leaves_nothing_at_its_output() {
     let cluster = CLUSTER.get();
     let file = files::random(&folder(&cluster, "loads"), "file", SIZE, 3);
@@ -198,6 +225,19 @@ fn an_interrupted_load_leaves_nothing_at_its_output() {
         interrupt(child);
         assert_eq!(parts(&outputs), []);
         assert!(!outputs.join(attempts.get().to_string()).exists());
+        // Who is killed cannot tidy: the next one does, and only there where nobody writes any more.
+        let going_on = caught(load, || held(&outputs) == 1);
+        let [(live, _)] = parts(&outputs).try_into().unwrap();
+        let mut killed = caught(load, || held(&outputs) == 2);
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        assert_eq!(parts(&outputs).len(), 2);
+        Run::from(load().wait_with_output().unwrap()).expect(0);
+        let [(left, _)] = parts(&outputs).try_into().unwrap();
+        assert_eq!(left, live);
+        signal(&going_on, Signal::CONT);
+        Run::from(going_on.wait_with_output().unwrap()).expect(0);
+        assert_eq!(parts(&outputs), []);
     }
     // Into a pipe that nobody reads any more: the write never ends by itself.
     let mut load = cluster.command("n2", ["load", "back/file", "--out", "-"]);

@@ -62,6 +62,8 @@ fn a_target_that_dies_during_the_save_is_not_silently_left_out() {
     // It is not marked as down yet, so it is chosen, fails, and there is nobody in its place.
     let error = save(&cluster, "n1", "two-of-two", &file, &[]).expect(7).error();
     assert_eq!((&error["code"], &error["outcome"]), (&"durability".into(), &"none".into()));
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("2 are needed, and ") && message.contains(" could take one"), "{error}");
     cluster.cairn("n1", ["show", "two-of-two"]).expect(3);
     cluster.until_state("n1", victim, "down");
     save(&cluster, "n1", "two-of-two", &file, &[]).expect(7);

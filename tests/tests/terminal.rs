@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use cairn_tests::terminal::Terminal;
 use cairn_tests::wait::until;
-use cairn_tests::{Cluster, Run, bins, files, prepared};
+use cairn_tests::{Cluster, Run, bins, files, prepared, run};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -73,6 +73,20 @@ fn a_load_that_lasts_shows_a_bar_on_a_terminal_and_none_in_a_pipe() {
     let run = Run::from(piped.wait_with_output().unwrap()).expect(0);
     let said: Value = serde_json::from_str(&run.stderr).unwrap_or_else(|e| panic!("{e}: {:?}", run.stderr));
     assert_eq!(said["size"], SIZE);
+}
+
+#[test]
+fn who_waits_for_a_node_is_told_so_on_a_terminal_and_not_in_a_pipe() {
+    // Nobody listens there.
+    let endpoint = format!("127.0.0.1:{}", prepared::free_ports(1).start);
+    let line = format!("{} ls --endpoint {endpoint} --timeout 4s", bins::cairn().display());
+    let terminal = Terminal::start(&line);
+    terminal.until_shown("waiting: cannot reach a node at");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 5, "{shown}");
+    assert!(shown.contains("gives up after 4s") && shown.matches("waiting:").count() == 1, "{shown}");
+    let run = Run::of(&mut run::cairn(&endpoint, ["ls", "--timeout", "3s"])).expect(5);
+    assert_eq!((run.stderr.lines().count(), run.error()["code"].as_str()), (1, Some("unavailable")), "{run:?}");
 }
 
 #[test]

@@ -8,22 +8,41 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with, syncfs};
 
-use super::{beside, rename_new, sync_folder_of, taken};
+use super::{END, TRIES, beside, folder_of, left, rename_new, sync_folder_of, taken, taken_for_left};
 use crate::fault::{Fault, FileFault};
 
 /// A folder beside its final place, for this user alone until it is published. Dropped before, it is removed.
 pub(crate) struct PartFolder {
     path: PathBuf,
     target: PathBuf,
+    /// Open as long as this is: that is its lock.
+    held: File,
 }
 
 impl PartFolder {
     /// An empty one.
     pub(crate) fn create(target: &Path) -> Result<Self, FileFault> {
-        let path = beside(target);
-        let made = fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| FileFault::new("write to", target, &error))?;
-        Ok(Self { path, target: target.into() })
+        let failed = |error: io::Error| FileFault::new("write to", target, &error);
+        left::sweep(folder_of(target));
+        for _ in 0..TRIES {
+            let path = beside(target, END);
+            fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
+            let held = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(failed)?,
+            };
+            let part = Self { path, target: target.into(), held };
+            if left::hold(&part.held).map_err(failed)? {
+                return Ok(part);
+            }
+        }
+        Err(taken_for_left(target))
+    }
+
+    /// Where it is as yet.
+    #[cfg(test)]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Open, to be filled.
@@ -65,6 +84,7 @@ impl Drop for PartFolder {
     fn drop(&mut self) {
         if !self.path.as_os_str().is_empty()
             && let Err(error) = remove(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!("{}", FileFault::new("remove", &self.path, &error));
         }
@@ -72,7 +92,7 @@ impl Drop for PartFolder {
 }
 
 /// Removes a file, a link or a folder with all that is in it; of folders also those that may not be written to.
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.is_dir() {
         return fs::remove_file(path);
     }

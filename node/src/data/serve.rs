@@ -8,7 +8,7 @@ use cairn_store::crash_point;
 use cairn_store::digest::{BLOCK_BYTES, block_count};
 use tokio::io::AsyncWriteExt;
 
-use super::refusal;
+use super::{QUARANTINED, refusal};
 use crate::admit::Speaker;
 use crate::core::Core;
 use crate::env::{Progress, ReadAt, Stream};
@@ -31,11 +31,21 @@ pub async fn serve(
     };
     let disk = core.env.disk.clone();
     // Opened once and held: a copy that is unlinked meanwhile is sent to its end (R13).
-    let opened =
-        core.env.blocking(move || disk.read_toc(pull.copy).and_then(|toc| Ok((toc, disk.open(pull.copy)?)))).await?;
-    let (toc, source) = match opened {
+    let opened = core.env.blocking(move || {
+        let opened = disk.read_toc(pull.copy).and_then(|toc| Ok((toc, disk.open(pull.copy)?)));
+        let gone = opened.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        // Whoever asks should hear that it was not always so.
+        let aside = gone && disk.quarantined().is_ok_and(|aside| aside.contains(&pull.copy));
+        opened.map_err(|e| (e, aside))
+    });
+    let (toc, source) = match opened.await? {
         Ok((toc, source)) => (toc, Arc::<dyn ReadAt>::from(source)),
-        Err(e) => {
+        Err((_, true)) => {
+            let refused = refusal(RefusalCode::Corrupt, QUARANTINED);
+            wire::send(&mut stream, &PullAnswer(Err(refused))).await?;
+            return Ok(stream);
+        }
+        Err((e, false)) => {
             if e.kind() != io::ErrorKind::NotFound || matches!(speaker, Speaker::Node(_)) {
                 core.suspect(pull.copy);
             }

@@ -36,17 +36,19 @@ pub(super) fn check(
                 }
                 copy(disk, known, &toc, foreign, tell, moved)?;
             }
+            Found::Unlisted(_, error) if ours(&error) => return Err(error),
             other => remains(disk, other).into_iter().for_each(&mut *tell),
         }
         Ok(())
     })?;
-    // A folder that is missing was told already.
-    let aside = if disk.quarantine_folder().is_dir() { disk.quarantined()? } else { BTreeSet::new() };
+    let aside = quarantined(disk, tell)?;
     quarantine(disk, known, &aside, tell);
     known.counted_on(&mut |copy| {
-        // What is left of it was told already.
-        if !disk.toc(copy).try_exists()? {
-            tell(missing(disk, copy, &aside));
+        match disk.toc(copy).try_exists() {
+            Ok(false) => tell(missing(disk, copy, &aside)),
+            Err(error) if ours(&error) => return Err(error),
+            // What is left of it, or that it cannot be looked at, was told already.
+            Ok(true) | Err(_) => {}
         }
         Ok(())
     })?;
@@ -143,6 +145,10 @@ fn remains(disk: &FileDisk, found: Found) -> Option<Finding> {
             let will = "not start, and leave every copy as it is";
             Finding::bad(What::Table, &disk.toc(copy), error, will)
         }
+        Found::Unlisted(path, error) => {
+            let will = "not start, and leave every copy as it is";
+            Finding::bad(What::Folder, &path, error, will)
+        }
         Found::OnItsWay(copy) => {
             let problem = "its .toc is in quarantine already";
             Finding::note(What::Quarantine, &disk.path(copy), problem, "put it into quarantine too")
@@ -158,6 +164,21 @@ fn remains(disk: &FileDisk, found: Found) -> Option<Finding> {
             Finding::note(What::Orphan, &path, "not a name that a node gives here", "leave it alone")
         }
     })
+}
+
+/// Who lies in quarantine, as far as that can be read.
+fn quarantined(disk: &FileDisk, tell: &mut Tell<'_>) -> io::Result<BTreeSet<CopyId>> {
+    match disk.quarantined() {
+        Ok(aside) => return Ok(aside),
+        Err(error) if ours(&error) => return Err(error),
+        // That it is missing was told with the folder.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            let will = "start, and stop as soon as it looks there";
+            tell(Finding::bad(What::Folder, &disk.quarantine_folder(), error, will));
+        }
+    }
+    Ok(BTreeSet::new())
 }
 
 fn quarantine(disk: &FileDisk, known: &Known, aside: &BTreeSet<CopyId>, tell: &mut Tell<'_>) {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use cairn_store::disk::{FileDisk, Toc};
 use tempfile::TempDir;
 
-use super::beside::copied;
+use super::beside::{Copied, copied, ours};
 use super::{Finding, Tell, What};
 use crate::catalogue::{Catalogue, Held, Look, SledCatalogue};
 
@@ -29,9 +29,11 @@ impl Listed {
     /// Opens a copy of it.
     pub(super) fn open(disk: &FileDisk, boot_id: &str, tell: &mut Tell<'_>) -> io::Result<Self> {
         let path = disk.dir().join("catalogue");
-        let beside = copied(&path)?;
-        let look =
-            beside.as_ref().map_or(Look::Absent, |beside| quietly(|| SledCatalogue::look(beside.path(), boot_id)));
+        let (look, beside) = match copied(&path)? {
+            Copied::Absent => (Look::Absent, None),
+            Copied::Unreadable(error) => (Look::Damaged(format!("it cannot be read: {error}")), None),
+            Copied::Whole(beside) => (quietly(|| SledCatalogue::look(beside.path(), boot_id)), Some(beside)),
+        };
         let catalogue = match look {
             Look::Readable(catalogue) => Some(catalogue),
             // A node that never ran has none; one that lost it misses nothing.
@@ -65,7 +67,12 @@ impl Listed {
         loop {
             let page = catalogue.page(after.as_ref(), PAGE)?;
             for held in &page {
-                gone += u64::from(!disk.toc(held.copy).try_exists()?);
+                match disk.toc(held.copy).try_exists() {
+                    Ok(there) => gone += u64::from(!there),
+                    Err(error) if ours(&error) => return Err(error),
+                    // What cannot be looked at was told already.
+                    Err(_) => {}
+                }
             }
             after = page.last().copied();
             if after.is_none() {

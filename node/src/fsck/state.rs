@@ -12,7 +12,7 @@ use cairn_store::meta::apply::Position;
 use cairn_store::segment::Standing;
 use openraft::EntryPayload;
 
-use super::beside::{copied, ours};
+use super::beside::{Copied, copied, ours};
 use super::{Finding, Tell, What};
 use crate::identity::Identity;
 use crate::raft::View;
@@ -40,12 +40,25 @@ struct States {
 }
 
 impl Known {
-    /// Tells of a log that is as if the node had never run, where copies lie: it was lost.
-    pub(super) fn check_log(&self, disk: &FileDisk, copies: u64, tell: &mut Tell<'_>) {
-        if copies > 0 && self.states.as_ref().is_some_and(|states| states.blank) {
-            let problem = "it is empty, and copies lie here: the log was lost, and the node's vote with it";
+    /// Tells of a log that is as if the node had never run, where the mark or copies say that it did: it was lost.
+    pub(super) fn check_log(&self, disk: &FileDisk, copies: u64, tell: &mut Tell<'_>) -> io::Result<()> {
+        let begun = match self.identity.as_ref().map(|identity| disk.log_was_begun(identity.incarnation)) {
+            Some(Err(error)) if ours(&error) => return Err(error),
+            Some(Err(error)) => {
+                tell(Finding::bad(What::Log, &disk.log_mark(), error, NO_START));
+                return Ok(());
+            }
+            begun => begun.transpose()?.unwrap_or(false),
+        };
+        if !self.states.as_ref().is_some_and(|states| states.blank) {
+            return Ok(());
+        }
+        let why = if copies > 0 { "copies lie here" } else { "the node ran before" };
+        if copies > 0 || begun {
+            let problem = format!("it is empty, and {why}: the log was lost, and the node's vote with it");
             tell(Finding::bad(What::Log, &disk.dir().join("log"), problem, NO_START));
         }
+        Ok(())
     }
 
     /// What the state says of a copy: that it is referred to, if it may be. None without a state.
@@ -159,7 +172,14 @@ fn read_snapshot(disk: &FileDisk, tell: &mut Tell<'_>) -> io::Result<Option<View
 
 fn read_log(disk: &FileDisk, snapshot: Option<View>, tell: &mut Tell<'_>) -> io::Result<Option<States>> {
     let path = disk.dir().join("log");
-    let Some(beside) = copied(&path)? else { return Ok(None) };
+    let beside = match copied(&path)? {
+        Copied::Absent => return Ok(None),
+        Copied::Unreadable(error) => {
+            tell(Finding::bad(What::Log, &path, error, NO_START));
+            return Ok(None);
+        }
+        Copied::Whole(beside) => beside,
+    };
     let before = lengths(&beside)?;
     let tuning = LogTuning { ballast_bytes: 0, ..LogTuning::default() };
     let opened = WalLog::open(beside.path(), tuning).and_then(|log| Ok((log.span()?, log)));

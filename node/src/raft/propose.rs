@@ -32,6 +32,9 @@ const PAUSE: Duration = Duration::from_millis(60);
 /// How long one try may take before another leader is looked for.
 const TRY_MAX: Duration = Duration::from_secs(5);
 
+/// How long a leader without room may take to hand over to another one, before it is believed that it cannot.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(4);
+
 /// How long a confirmation is tried.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(30);
 /// The largest command, in bytes as encoded: it goes into every member's log, and into memory.
@@ -64,7 +67,7 @@ impl Core {
             let message = format!("the request takes {size} bytes, more than the {COMMAND_BYTES_MAX} that any may");
             return Err(Error::new(Code::Invalid, message).hint("give fewer or shorter labels"));
         }
-        let mut unsure = false;
+        let (mut unsure, mut full_until) = (false, None);
         loop {
             let left = deadline.saturating_sub(self.env.clock.now());
             let Some(leader) = self.leader() else {
@@ -74,8 +77,16 @@ impl Core {
             let why = match self.propose_at(leader, command.clone(), left.min(TRY_MAX)).await {
                 Ok(decided) => return Ok(decided),
                 Err(NotNow::Full) => {
-                    let error =
-                        Error::new(Code::Unavailable, "the leader's disk is nearly full: it takes no new entries");
+                    let now = self.env.clock.now();
+                    let until = *full_until.get_or_insert(now + HANDOVER_PATIENCE);
+                    if now < until.min(deadline) && !self.stop.is_set() {
+                        self.env.clock.sleep(PAUSE).await;
+                        continue;
+                    }
+                    let error = Error::new(
+                        Code::Unavailable,
+                        "the leader's disk is nearly full: it takes no new entries, and no voter with room took its place",
+                    );
                     let error = error.hint("free space on the leader, or remove segments with `cairn rm`");
                     return Err(if unsure { error.unknown() } else { error });
                 }

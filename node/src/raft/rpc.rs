@@ -71,6 +71,8 @@ pub trait Peer {
     async fn load(request: LoadRequest) -> Result<Progress<Loaded>, cairn_client::api::Error>;
     /// To any node: answers at once.
     async fn ping();
+    /// To any node: whether its disk, asked now, has room for more than what frees space or keeps order (R17).
+    async fn has_room() -> bool;
 }
 
 /// The service's side.
@@ -144,4 +146,8 @@ impl Peer for PeerServer {
     }
 
     async fn ping(self, _: Context) {}
+
+    async fn has_room(self, _: Context) -> bool {
+        self.core().has_room_now().await
+    }
 }

@@ -12,6 +12,11 @@ pub fn no_such_name(name: &Name) -> Error {
     Error::new(Code::NotFound, format!("no segment has the name {name}")).hint("see `cairn ls`")
 }
 
+/// What to do about a name that was registered and never got a version.
+pub fn without_version(name: &Name) -> String {
+    format!("its first save goes on, or was broken off with its node; then `cairn rm {name}` frees the name at once")
+}
+
 /// No such node.
 pub fn no_such_node(name: &NodeName) -> Error {
     Error::new(Code::NotFound, format!("no node has the name {name}")).hint("see `cairn node ls`")

@@ -88,8 +88,12 @@ impl Service {
                 reasons.push(format!("node {name} is full: {used} of {} bytes", member.profile.capacity));
             }
         }
-        if core.nearly_full() {
-            reasons.push(format!("the disk of node {} is below its reserve", core.profile.name));
+        // Each is asked now: what was true a moment ago may not be so any more. Who is down was told.
+        let asked = state.members.values().filter(|member| member.up || member.id == core.me()).map(|m| m.id);
+        for (node, room) in core.with_room(asked).await {
+            if !room {
+                reasons.push(format!("the disk of node {} is below its reserve", core.name_of(node)));
+            }
         }
         // Every segment is looked at: not where other tasks wait.
         let state = view.state.clone();

@@ -12,7 +12,7 @@ use cairn_store::meta::{Command, Outcome, Rejection, State};
 use cairn_store::node::Role;
 use cairn_store::segment::{CopyState, Epoch, Segment, Version, VersionRecord};
 
-use super::answer::{no_such_name, no_such_node, unexpected};
+use super::answer::{no_such_name, no_such_node, unexpected, without_version};
 use super::save::until;
 use super::{Service, WAIT_MAX};
 use crate::core::Core;
@@ -129,8 +129,7 @@ fn check(core: &Core, request: &LoadRequest) -> Result<(), Error> {
 fn wanted<'a>(segment: &'a Segment, request: &LoadRequest) -> Result<(Version, &'a VersionRecord), Error> {
     let name = &request.name;
     if segment.head == Version::NONE {
-        return Err(Error::new(Code::NotFound, format!("{name} has no version yet"))
-            .hint("its first save goes on, or failed"));
+        return Err(Error::new(Code::NotFound, format!("{name} has no version yet")).hint(without_version(name)));
     }
     let version = request.version.unwrap_or(segment.head);
     let Some(record) = segment.versions.get(&version) else {
@@ -206,7 +205,7 @@ impl Loading<'_> {
         if let Some(receipt) = obtained.receipt {
             // A good copy takes the place of a bad one on the same node.
             let lost = record.copies.iter().any(|c| c.node == core.me() && c.state != CopyState::Durable);
-            let wanted = claimed.is_some() || lost || state.missing_copies(segment, record) > 0;
+            let wanted = claimed.is_some() || lost || obtained.replaces || state.missing_copies(segment, record) > 0;
             if wanted && !request.stale {
                 core.confirm(segment.id, *version, record.digest, receipt).await;
                 crash_point!("load.confirmed");

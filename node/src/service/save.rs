@@ -324,7 +324,12 @@ fn check_segment(core: &Core, segment: &Segment, request: &SaveRequest) -> Resul
     let refuse =
         |rejection| Err(core.answer(name, Err(rejection)).err().unwrap_or_else(|| unexpected(&Outcome::Done)));
     if segment.owner != Some(core.me()) {
-        return refuse(Rejection::NotOwner { owner: segment.owner });
+        let refused = refuse(Rejection::NotOwner { owner: segment.owner });
+        // Nothing is there to be taken over.
+        return match segment.head {
+            Version::NONE => refused.map_err(|error| error.hint(super::answer::without_version(name))),
+            _ => refused,
+        };
     }
     if request.epoch.is_some_and(|epoch| epoch != segment.epoch) {
         return refuse(Rejection::StaleEpoch { current: segment.epoch });

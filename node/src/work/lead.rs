@@ -13,6 +13,7 @@ use cairn_store::plan::voters::{Learner, grow};
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 
+use super::handover::Handover;
 use crate::core::Core;
 use crate::raft::View;
 use crate::raft::types::Peer;
@@ -21,7 +22,7 @@ use crate::raft::types::Peer;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most registrations that expire at once.
 const EXPIRE_MAX: usize = 100;
-/// A learner may vote when it lacks at most so many entries.
+/// A learner may vote, and a voter lead, when it lacks at most so many entries.
 const LAG_MAX: u64 = 1000;
 
 /// After a change of the membership the next one is likely near: for so long the leader looks more often.
@@ -34,6 +35,7 @@ pub async fn lead(core: Arc<Core>) {
     let mut led: Option<(u64, Duration)> = None;
     let mut stamped: Option<(u64, Duration)> = None;
     let mut hurry_until = Duration::ZERO;
+    let mut handover = Handover::default();
     while !core.stop.is_set() {
         let now = core.env.clock.now();
         led = core.leading().map(|term| match led {
@@ -58,7 +60,8 @@ pub async fn lead(core: Arc<Core>) {
             expire(&core, &view.state).await;
             match membership(&core, &view).await {
                 Ok(true) => hurry_until = core.env.clock.now() + HURRY,
-                Ok(false) => {}
+                // Only between two changes of the membership.
+                Ok(false) => handover.look(&core, &view).await,
                 Err(e) => tracing::debug!(error = %e, "the membership could not be changed now"),
             }
         }
@@ -141,19 +144,21 @@ async fn membership(core: &Core, view: &View) -> Result<bool, String> {
 }
 
 fn learners(core: &Core, view: &View) -> Vec<Learner> {
-    let metrics = core.metrics.borrow_watched();
-    let last = metrics.last_log_index.unwrap_or(0);
-    let caught_up = |id: NodeId| {
-        let matched = metrics.replication.as_ref().and_then(|all| all.get(&id.0).cloned().flatten());
-        id == core.me() || matched.is_some_and(|log| last.saturating_sub(log.index()) <= LAG_MAX)
-    };
     let learner = |m: &Arc<cairn_store::node::Member>| Learner {
         node: m.id,
         zone: m.profile.zone.clone(),
         executor: m.profile.role == Role::Executor,
-        ready: m.up && !m.draining && caught_up(m.id),
+        ready: m.up && !m.draining && caught_up(core, m.id),
     };
     view.state.members.values().map(learner).collect()
+}
+
+/// Whether a member has the log nearly to its end, as this leader sees it.
+pub(super) fn caught_up(core: &Core, id: NodeId) -> bool {
+    let metrics = core.metrics.borrow_watched();
+    let last = metrics.last_log_index.unwrap_or(0);
+    let matched = metrics.replication.as_ref().and_then(|all| all.get(&id.0).cloned().flatten());
+    id == core.me() || matched.is_some_and(|log| last.saturating_sub(log.index()) <= LAG_MAX)
 }
 
 async fn within<T, E: std::fmt::Display>(

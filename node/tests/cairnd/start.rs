@@ -47,7 +47,7 @@ fn what_is_no_file_is_named_and_does_not_make_it_wait() {
     let dir = TempDir::new().unwrap();
     let file = initialised(dir.path());
     let (data, word) = (dir.path().join("data"), file.to_str().unwrap());
-    for name in ["node.toml", "lock", "log/x", "catalogue/db", "snapshots/state"] {
+    for name in ["node.toml", "lock", "log-begun", "log/x", "catalogue/db", "snapshots/state"] {
         let (path, aside) = (data.join(name), dir.path().join("aside"));
         let kept = path.exists();
         if kept {
@@ -111,6 +111,47 @@ fn what_a_newer_program_wrote_stops_it_and_stays_as_it_is() {
     }
     assert_eq!(fs::read_to_string(data.join("node.toml")).unwrap(), newer);
     assert_eq!(wal(), before);
+}
+
+#[test]
+fn a_log_that_was_lost_in_the_first_run_is_noticed() {
+    let dir = TempDir::new().unwrap();
+    let file = initialised(dir.path());
+    let (data, word) = (dir.path().join("data"), file.to_str().unwrap());
+    let run_once = || {
+        let socket = data.join("cairnd.sock");
+        // That of the run before would be taken for this one's.
+        let _ = fs::remove_file(&socket);
+        drop(Running::start(&mut cairnd(&["start", "--config", word]), &dir.path().join("log"), &socket));
+    };
+    let lose_log = || {
+        fs::remove_dir_all(data.join("log")).unwrap();
+        fs::create_dir(data.join("log")).unwrap();
+    };
+    run_once();
+    // As a power cut leaves it before the mark is written, or a cairnd from before there was one.
+    let mark = fs::read(data.join("log-begun")).unwrap();
+    fs::remove_file(data.join("log-begun")).unwrap();
+    run_once();
+    assert_eq!(fs::read(data.join("log-begun")).unwrap(), mark);
+
+    lose_log();
+    let refuses = || {
+        refused(&run(&["start", "--config", word]), 1, &["this node ran before", "join as a new node"]);
+        let checked = run(&["fsck", "--dir", data.to_str().unwrap()]);
+        let told = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.code() == Some(6) && told.contains("it is empty, and the node ran before"), "{told}");
+    };
+    refuses();
+    refuses();
+    // A damaged mark is one all the same.
+    fs::write(data.join("log-begun"), "x").unwrap();
+    refuses();
+    // That of another life is what an emptied folder has: this life's log was never begun.
+    fs::write(data.join("log-begun"), "00000000-0000-0000-0000-000000000001\n").unwrap();
+    lose_log();
+    run_once();
+    assert_eq!(fs::read(data.join("log-begun")).unwrap(), mark);
 }
 
 #[test]

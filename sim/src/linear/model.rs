@@ -379,12 +379,12 @@ mod tests {
 
     #[test]
     fn a_load_that_takes_over_may_give_what_its_node_saved_since() {
-        let (name, digest) = ("job/a".parse().unwrap(), Digest::of(b"b"));
+        let (name, digest) = ("job/a".parse::<cairn_store::name::Name>().unwrap(), Digest::of(b"b"));
         let told = |told| Some((at(60), told));
         let call = |ask, begin, told: Option<(Moment, Told)>| Call {
             node: node("n2"),
             request: cairn_client::request::new_id(),
-            name: std::clone::Clone::clone(&name),
+            name: name.clone(),
             ask,
             asked: at(begin),
             told,

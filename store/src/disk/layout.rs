@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::real::RealFileSystem;
@@ -32,6 +32,9 @@ pub(super) const SEG: &str = "seg";
 pub(super) const TOC: &str = "toc";
 /// What a `.toc` being written ends in.
 pub(super) const DRAFT: &str = "toc.tmp";
+
+/// The mark of a log that was begun.
+pub(super) const LOG_MARK: &str = "log-begun";
 
 const FOLDERS: [&str; 6] = ["catalogue", "log", "quarantine", "segments", "snapshots", "spool"];
 
@@ -65,9 +68,16 @@ impl FileDisk {
     pub fn open(dir: &Path) -> io::Result<Self> {
         let disk = Self::new(dir);
         for folder in disk.folders() {
-            if !folder.is_dir() {
-                let text = format!("{}: not a node's folder, or half made: this part is missing", folder.display());
-                return Err(io::Error::new(ErrorKind::NotFound, text));
+            match fs::metadata(&folder) {
+                Ok(found) if found.is_dir() => {}
+                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    return Err(at(&folder)(error));
+                }
+                _ => {
+                    let text =
+                        format!("{}: not a node's folder, or half made: this part is missing", folder.display());
+                    return Err(io::Error::new(ErrorKind::NotFound, text));
+                }
             }
         }
         plain::check(dir)?;
@@ -91,16 +101,27 @@ impl FileDisk {
 
     /// Keeps other daemons out of the folder while the returned file is held; `WouldBlock` if one is in it.
     pub fn lock(&self) -> io::Result<File> {
-        let path = self.dir.join("lock");
-        let file = plain::open_or_create(&path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(Errno::WOULDBLOCK) => {
-                let text = format!("{}: another daemon runs in this folder", path.display());
-                Err(io::Error::new(ErrorKind::WouldBlock, text))
-            }
-            Err(error) => Err(at(&path)(error.into())),
+        let path = self.lock_file();
+        held(plain::open_or_create(&path)?, &path)
+    }
+
+    /// The same for whoever changes nothing. Where nothing can be written a missing lock is not made, and nobody can run:
+    /// none then.
+    pub fn lock_to_read(&self) -> io::Result<Option<File>> {
+        match self.lock() {
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
+            locked => return locked.map(Some),
         }
+        let path = self.lock_file();
+        match plain::open(&path, OFlags::RDONLY) {
+            Ok(file) => held(file, &path).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.dir.join("lock")
     }
 
     /// The text of `node.toml`, if the node has an identity.
@@ -194,6 +215,11 @@ impl FileDisk {
             },
             Err(error) => Err(at(dir)(error)),
         }
+    }
+
+    /// Where it is marked whose Raft log was begun.
+    pub fn log_mark(&self) -> PathBuf {
+        self.dir.join(LOG_MARK)
     }
 
     fn new(dir: &Path) -> Self {
@@ -330,6 +356,21 @@ impl Disk for FileDisk {
     fn read_snapshot(&self) -> io::Result<Option<Box<dyn io::Read + Send>>> {
         read::read_snapshot(self, &self.snapshot())
     }
+
+    fn log_was_begun(&self, life: Incarnation) -> io::Result<bool> {
+        match self.read_text(&self.log_mark()) {
+            // Only that of another life, which an emptied folder may still have, says nothing.
+            Ok(text) => Ok(!text.trim().parse::<Incarnation>().is_ok_and(|of| of != life)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == ErrorKind::InvalidData => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mark_log_begun(&self, life: Incarnation) -> io::Result<()> {
+        let path = self.log_mark();
+        self.replace(&path, &path.with_extension("tmp"), |file| file.append(format!("{life}\n").as_bytes()))
+    }
 }
 
 /// Adds the path to an error. A used-up quota counts as a full disk, a lack of descriptors as a busy one.
@@ -342,6 +383,18 @@ pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
             kind => kind,
         };
         io::Error::new(kind, format!("{}: {error}", path.display()))
+    }
+}
+
+/// A lock that is held as long as the file is open.
+fn held(file: File, path: &Path) -> io::Result<File> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => {
+            let text = format!("{}: another daemon runs in this folder", path.display());
+            Err(io::Error::new(ErrorKind::WouldBlock, text))
+        }
+        Err(error) => Err(at(path)(error.into())),
     }
 }
 

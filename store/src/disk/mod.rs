@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <dir>/node.toml                       the node's identity, written once
+//! <dir>/log-begun                       whose Raft log was begun in `log/`: beside it, so that its loss is noticed
 //! <dir>/snapshots/state                 the newest durable snapshot of the replicated state
 //! <dir>/spool/                          applications write here; `.node` in it names the node
 //! <dir>/segments/00…ff/<copy-id>.seg    the plain bytes of a copy
@@ -46,7 +47,7 @@ pub use scan::Found;
 pub use system::{FileSystem, Names, NewFile};
 pub use table::{TOC_KIND, Toc};
 
-use crate::id::CopyId;
+use crate::id::{CopyId, Incarnation};
 
 /// Bytes that can be read at any place: a spool file, or a copy.
 ///
@@ -139,4 +140,10 @@ pub trait Disk: Send + Sync {
 
     /// The newest durable snapshot.
     fn read_snapshot(&self) -> io::Result<Option<Box<dyn io::Read + Send>>>;
+
+    /// Whether the Raft log of this life was begun here. A damaged mark counts as one.
+    fn log_was_begun(&self, life: Incarnation) -> io::Result<bool>;
+
+    /// Marks that the Raft log of this life was begun here. Durable on return.
+    fn mark_log_begun(&self, life: Incarnation) -> io::Result<()>;
 }

@@ -21,6 +21,8 @@ pub enum Found {
     Damaged(CopyId, io::Error),
     /// A copy whose `.toc` cannot be read at all, or is of a version that this build does not know. No start goes on.
     Unreadable(CopyId, io::Error),
+    /// A folder of copies that cannot be read, or not to its end. No start goes on.
+    Unlisted(PathBuf, io::Error),
     /// Bytes whose `.toc` is in quarantine already. A start finishes what was begun.
     OnItsWay(CopyId),
     /// Bytes without a `.toc`, or the draft of one: a copy that was begun. A start removes it.
@@ -42,7 +44,13 @@ impl FileDisk {
     /// Tells what lies in the folders of copies, one folder after the other, and changes nothing. A folder that is
     /// missing is left out. Nothing else may write here meanwhile: what is being written looks like a half.
     pub fn survey(&self, tell: &mut dyn FnMut(Found) -> io::Result<()>) -> io::Result<()> {
-        self.shards().filter(|shard| shard.is_dir()).try_for_each(|shard| look(self, &shard, tell).map(drop))
+        self.shards().try_for_each(|shard| {
+            let mut tell = |found| match found {
+                Found::Unlisted(_, error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                found => tell(found),
+            };
+            look(self, &shard, &mut tell).map(drop)
+        })
     }
 }
 
@@ -55,7 +63,7 @@ pub(super) fn scan(disk: &FileDisk) -> io::Result<Vec<Toc>> {
                 Found::Copy(toc) => copies.push(toc),
                 Found::Damaged(copy, _) | Found::OnItsWay(copy) => damaged.push(copy),
                 Found::Half(path) | Found::Hollow(path) => halves.push(path),
-                Found::Unreadable(_, error) => return Err(error),
+                Found::Unreadable(_, error) | Found::Unlisted(_, error) => return Err(error),
                 Found::Stranger(_) => {}
             }
             Ok(())
@@ -109,9 +117,20 @@ pub(super) fn quarantined(disk: &FileDisk) -> io::Result<BTreeSet<CopyId>> {
 fn look(disk: &FileDisk, shard: &Path, tell: &mut dyn FnMut(Found) -> io::Result<()>) -> io::Result<bool> {
     let mut parts = BTreeMap::<CopyId, Parts>::new();
     let mut used = false;
-    for name in disk.files.list(shard).map_err(at(shard))? {
+    let unlisted = |error| Found::Unlisted(shard.to_path_buf(), at(shard)(error));
+    let names = match disk.files.list(shard) {
+        Ok(names) => names,
+        Err(error) => return tell(unlisted(error)).map(|()| used),
+    };
+    for name in names {
         used = true;
-        let name = name.map_err(at(shard))?;
+        let name = match name {
+            Ok(name) => name,
+            Err(error) => {
+                tell(unlisted(error))?;
+                break;
+            }
+        };
         let ours = name.to_str().and_then(parse).filter(|(copy, _)| disk.shard(*copy) == shard);
         match ours {
             Some((copy, SEG)) => parts.entry(copy).or_default().seg = true,
@@ -121,24 +140,27 @@ fn look(disk: &FileDisk, shard: &Path, tell: &mut dyn FnMut(Found) -> io::Result
         }
     }
     for (copy, parts) in parts {
-        tell(judge(disk, copy, parts)?)?;
+        tell(judge(disk, copy, parts))?;
     }
     Ok(used)
 }
 
-fn judge(disk: &FileDisk, copy: CopyId, parts: Parts) -> io::Result<Found> {
+fn judge(disk: &FileDisk, copy: CopyId, parts: Parts) -> Found {
     if parts.toc {
-        return Ok(match read::read_toc(disk, copy) {
+        return match read::read_toc(disk, copy) {
             Ok(toc) if parts.seg => Found::Copy(toc),
             Ok(_) => Found::Hollow(disk.toc(copy)),
             Err(error) if error.kind() == ErrorKind::InvalidData => Found::Damaged(copy, error),
             Err(error) => Found::Unreadable(copy, error),
-        });
+        };
     }
     // Bytes whose `.toc` is in quarantine were on their way there.
     let held = disk.in_quarantine(copy, TOC);
-    let on_its_way = disk.exists(&held)?;
-    Ok(if on_its_way { Found::OnItsWay(copy) } else { Found::Half(disk.seg(copy)) })
+    match disk.exists(&held) {
+        Ok(true) => Found::OnItsWay(copy),
+        Ok(false) => Found::Half(disk.seg(copy)),
+        Err(error) => Found::Unreadable(copy, error),
+    }
 }
 
 /// Drafts are numbered: `<number>.toc.tmp`.

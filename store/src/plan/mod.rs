@@ -4,11 +4,13 @@
 //! - [`enough`]: whether the receipts so far suffice, and whether they still can;
 //! - [`source`]: whom to ask for a copy, in which order;
 //! - [`collect`]: whether a file on disk may go;
+//! - [`handover`]: to whom a leader without room gives the lead;
 //! - [`liveness`]: whom the leader marks up or down;
 //! - [`voters`]: who votes.
 
 pub mod collect;
 pub mod enough;
+pub mod handover;
 pub mod liveness;
 pub mod place;
 pub mod source;

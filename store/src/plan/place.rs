@@ -65,6 +65,12 @@ pub fn place(candidates: &[Candidate], wish: &Wish) -> Vec<NodeId> {
     chosen
 }
 
+/// How many nodes can take a copy at all, those that failed already among them.
+pub fn able(candidates: &[Candidate], wish: &Wish) -> usize {
+    let anew = Wish { without: BTreeSet::new(), beside: BTreeSet::new(), ..wish.clone() };
+    candidates.iter().filter(|candidate| usable(candidate, &anew)).count()
+}
+
 fn usable(candidate: &Candidate, wish: &Wish) -> bool {
     candidate.up
         && !candidate.draining
@@ -135,6 +141,8 @@ mod tests {
         all[2].up = false;
         all[3].draining = true;
         assert_eq!(place(&all, &wish(3)), nodes(&[5]));
+        let failed = Wish { without: [NodeId(5)].into(), ..wish(3) };
+        assert_eq!((place(&all, &failed).len(), able(&all, &failed)), (0, 1));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::report::Report;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 const ENDPOINT_DEFAULT: &str = "127.0.0.1:7420";
+const ENDPOINTS_VARIABLE: &str = "CAIRN_ENDPOINTS";
 
 /// Keeps the state of applications on other nodes, and brings it back.
 #[derive(Debug, Parser)]
@@ -45,15 +46,9 @@ pub(crate) struct Globals {
     /// How to print: for people, as one JSON document, or as one JSON object a line.
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
-    /// Which nodes to ask, in turn: HOST:PORT or unix:PATH, separated by commas. [default: 127.0.0.1:7420]
-    #[arg(
-        long,
-        global = true,
-        env = "CAIRN_ENDPOINTS",
-        hide_env_values = true,
-        value_delimiter = ',',
-        value_name = "ADDR"
-    )]
+    /// Which nodes to ask, in turn: HOST:PORT or unix:PATH, separated by commas. [env: CAIRN_ENDPOINTS=]
+    /// [default: 127.0.0.1:7420]
+    #[arg(long, global = true, value_delimiter = ',', value_name = "ADDR", value_parser = endpoint)]
     endpoint: Vec<String>,
     /// How long to go on trying; for save and load, without progress.
     /// [default: 30s; of watch: none]
@@ -72,15 +67,18 @@ impl Globals {
         self.timeout.unwrap_or(TIMEOUT_DEFAULT)
     }
 
-    /// The endpoints; an empty variable stands for the default.
+    /// The endpoints.
     pub(crate) fn endpoints(&self) -> Vec<String> {
         self.named_endpoints().unwrap_or_else(|| vec![ENDPOINT_DEFAULT.into()])
     }
 
-    /// The endpoints that were named.
+    /// The endpoints that were named: by the flag, else by the variable. An empty variable names none.
     pub(crate) fn named_endpoints(&self) -> Option<Vec<String>> {
-        let named = self.endpoint.iter().map(|e| e.trim()).filter(|e| !e.is_empty());
-        let named: Vec<String> = named.map(str::to_owned).collect();
+        if !self.endpoint.is_empty() {
+            return Some(self.endpoint.clone());
+        }
+        let variable = std::env::var(ENDPOINTS_VARIABLE).ok()?;
+        let named: Vec<String> = variable.split(',').filter_map(|word| endpoint(word).ok()).collect();
         Some(named).filter(|named| !named.is_empty())
     }
 }
@@ -169,19 +167,19 @@ pub(crate) struct SaveArgs {
     #[arg(value_name = "FILE|DIR|-")]
     pub(crate) file: PathBuf,
     /// Durable copies on so many other nodes.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(REPLICAS_MAX)))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(REPLICAS_MAX)))]
     pub(crate) replicas: u8,
     /// When it is done: with durable copies on all of those nodes, on more than half, on one, or on this one.
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) ack: AckArg,
     /// How many versions to keep.
-    #[arg(long, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_MAX)))]
+    #[arg(long, allow_negative_numbers = true, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_MAX)))]
     pub(crate) keep: u32,
     /// Only if this is the newest version; 0: only if the name is new.
-    #[arg(long, value_name = "V", value_parser = version)]
+    #[arg(long, allow_negative_numbers = true, value_name = "V", value_parser = version)]
     pub(crate) if_version: Option<Version>,
     /// Only in this epoch.
-    #[arg(long, value_name = "E", env = "CAIRN_EPOCH", hide_env_values = true, value_parser = epoch)]
+    #[arg(long, allow_negative_numbers = true, value_name = "E", env = "CAIRN_EPOCH", hide_env_values = true, value_parser = epoch)]
     pub(crate) epoch: Option<Epoch>,
     /// A UUID, or a text of up to 255 bytes: the same id gets the same result.
     #[arg(long, value_name = "ID", value_parser = request::id_of)]
@@ -224,7 +222,7 @@ pub(crate) struct LoadArgs {
     /// What to load.
     pub(crate) name: Name,
     /// Which version; the newest unless given.
-    #[arg(long, value_name = "V", value_parser = version)]
+    #[arg(long, allow_negative_numbers = true, value_name = "V", value_parser = version)]
     pub(crate) version: Option<Version>,
     /// Load it on another node; the path that is printed is on that node.
     #[arg(long, value_name = "NODE")]
@@ -269,7 +267,7 @@ pub(crate) struct RmArgs {
     /// The segment.
     pub(crate) name: Name,
     /// Only this version.
-    #[arg(long, value_name = "V", value_parser = version)]
+    #[arg(long, allow_negative_numbers = true, value_name = "V", value_parser = version)]
     pub(crate) version: Option<Version>,
     /// Do not ask.
     #[arg(long)]
@@ -284,7 +282,7 @@ pub(crate) struct PinArgs {
     /// The segment.
     pub(crate) name: Name,
     /// The version to keep.
-    #[arg(long, value_name = "V", value_parser = version)]
+    #[arg(long, allow_negative_numbers = true, value_name = "V", value_parser = version)]
     pub(crate) version: Version,
 }
 
@@ -293,7 +291,7 @@ pub(crate) struct UnpinArgs {
     /// The segment.
     pub(crate) name: Name,
     /// Only this version.
-    #[arg(long, value_name = "V", value_parser = version)]
+    #[arg(long, allow_negative_numbers = true, value_name = "V", value_parser = version)]
     pub(crate) version: Option<Version>,
 }
 
@@ -302,7 +300,7 @@ pub(crate) struct WatchArgs {
     /// Only of names that start with this.
     pub(crate) prefix: Option<String>,
     /// What happened at this revision, and since then; from now on unless given.
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, allow_negative_numbers = true, value_name = "REVISION")]
     pub(crate) from: Option<u64>,
 }
 
@@ -311,7 +309,7 @@ pub(crate) struct ReleaseArgs {
     /// The segment.
     pub(crate) name: Name,
     /// The epoch that is given up.
-    #[arg(long, value_name = "E", value_parser = epoch)]
+    #[arg(long, allow_negative_numbers = true, value_name = "E", value_parser = epoch)]
     pub(crate) epoch: Epoch,
 }
 
@@ -342,6 +340,15 @@ impl From<StateArg> for NodeState {
             StateArg::Down => Self::Down,
             StateArg::Draining => Self::Draining,
         }
+    }
+}
+
+fn endpoint(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => {
+            Err("an endpoint is HOST:PORT or unix:PATH; without --endpoint, CAIRN_ENDPOINTS or the default is asked")
+        }
+        named => Ok(named.to_owned()),
     }
 }
 

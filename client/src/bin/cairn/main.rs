@@ -4,7 +4,7 @@
 //! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `watch`, `claim`, `release`, `node`,
 //!   `cluster`, `bench`, `completions`, `man`;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
-//! - `report`: errors; `progress`: the bar on a terminal.
+//! - `report`: errors; `progress`: the bar on a terminal; `waiting`: a word there while no node answers.
 
 mod args;
 mod bench;
@@ -25,6 +25,7 @@ mod rm;
 mod save;
 mod show;
 mod views;
+mod waiting;
 mod watch;
 
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{Args, ClusterCommand, Command, NodeCommand};
 use crate::output::Output;
 use crate::report::Report;
+use crate::waiting::Waiting;
 
 /// How long what blocks may take to tidy up after an interruption.
 const TIDY_MAX: Duration = Duration::from_secs(2);
@@ -80,8 +82,10 @@ async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
             | Command::Cluster { .. }
     );
     let tidies_itself = matches!(args.command, Command::Bench { .. });
+    let (waiting, patience) = (Waiting::default(), args.globals.timeout());
     tokio::select! {
-        done = run(args, output) => done,
+        done = run(args, output, &waiting) => done,
+        never = waiting.tell(patience) => match never {},
         report = interrupted(), if !tidies_itself => Err(if asks { report.without_effect() } else { report }),
     }
 }
@@ -97,9 +101,9 @@ async fn interrupted() -> Report {
     }
 }
 
-async fn run(args: Args, output: &Output) -> Result<u8, Report> {
+async fn run(args: Args, output: &Output, waiting: &Waiting) -> Result<u8, Report> {
     let Args { globals, command } = args;
-    let client = globals.client();
+    let client = waiting.on(globals.client());
     match command {
         Command::Save(args) => save::run(&client, *args, output).await,
         Command::Load(args) => load::run(&client, *args, output).await,
@@ -109,7 +113,7 @@ async fn run(args: Args, output: &Output) -> Result<u8, Report> {
         Command::Rm(args) => rm::run(&client, args, output).await,
         Command::Pin(args) => pin::pin(&client, args, output).await,
         Command::Unpin(args) => pin::unpin(&client, args, output).await,
-        Command::Watch(args) => watch::run(&globals, args, output).await,
+        Command::Watch(args) => watch::run(&client, &globals, args, output).await,
         Command::Claim(args) => claim::run(&client, args, output).await,
         Command::Release(args) => release::run(&client, args, output).await,
         Command::Node { command: NodeCommand::Ls(args) } => node::ls(&client, args, output).await,

@@ -15,11 +15,11 @@ use crate::views;
 /// How often it is looked whether the pipe is still read, while nothing happens.
 const LOOK: Duration = Duration::from_millis(500);
 
-pub(crate) async fn run(globals: &Globals, args: WatchArgs, output: &Output) -> Result<u8, Report> {
+pub(crate) async fn run(client: &Client, globals: &Globals, args: WatchArgs, output: &Output) -> Result<u8, Report> {
     let prefix = args.prefix.unwrap_or_default();
     Name::check_prefix(&prefix).map_err(|error| Report::no_such_prefix(&prefix, &error))?;
     // Whether anybody answers at all is known soon.
-    globals.client().hello().await?;
+    client.hello().await?;
     // Nothing may happen for long: only who asks for a time-out gets one.
     let client = Client::new(globals.endpoints(), globals.timeout.unwrap_or(TIMEOUT_MAX));
     let mut watch = client.watch(&prefix, args.from);

@@ -9,12 +9,15 @@ use crate::args::DevArgs;
 use crate::cluster::{BasePort, Cluster, Plan, Wish};
 use crate::failure::Failure;
 use crate::signals::Signals;
-use crate::{output, small_runtime};
+use crate::{output, parent, small_runtime};
 
 /// Copies on other nodes that a save wants unless it says otherwise.
 const REPLICAS: usize = 2;
 
 pub(crate) fn run(args: DevArgs) -> Result<u8, Failure> {
+    if let Some(expected) = args.die_with_parent {
+        parent::die_with(expected)?;
+    }
     let runtime = small_runtime()?;
     // First of all: whoever is asked to end must still tidy up.
     let signals = runtime.block_on(async { Signals::listen() })?;

@@ -23,13 +23,14 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(crate) disk: FileDisk,
-    _lock: File,
+    /// None only for whoever reads where nobody can write.
+    _lock: Option<File>,
 }
 
 impl Folder {
     /// Makes what is missing of a folder that has no identity yet. `mark` is the life that it begins with.
     pub(crate) fn make(dir: &Path, mark: Incarnation) -> Result<Self, Failure> {
-        Self::lock(FileDisk::create(dir, mark)?)
+        Self::lock(FileDisk::create(dir, mark)?, |disk| disk.lock().map(Some))
     }
 
     /// Opens a node's folder, and what it says.
@@ -42,7 +43,7 @@ impl Folder {
             ))
         };
         let identity = identity(dir)?.ok_or_else(nobody)?;
-        let folder = Self::lock(FileDisk::open(dir).map_err(spoilt)?)?;
+        let folder = Self::lock(FileDisk::open(dir).map_err(spoilt)?, |disk| disk.lock().map(Some))?;
         // Applications can write there; without the right mark they would not find their node's spool.
         let mark = durable::read(&folder.disk.spool().join(SPOOL_MARK)).ok().flatten().unwrap_or_default();
         if mark.trim() != identity.incarnation.to_string() {
@@ -63,13 +64,13 @@ impl Folder {
         if gone("node.toml") && !has_log(dir) {
             return Err(Failure::new(format!("{} holds no node", dir.display())).hint(hint));
         }
-        Self::lock(FileDisk::unchecked(dir))
+        Self::lock(FileDisk::unchecked(dir), FileDisk::lock_to_read)
     }
 
-    fn lock(disk: FileDisk) -> Result<Self, Failure> {
+    fn lock(disk: FileDisk, take: impl Fn(&FileDisk) -> io::Result<Option<File>>) -> Result<Self, Failure> {
         let mut tries = LOCK_TRIES;
         loop {
-            match disk.lock() {
+            match take(&disk) {
                 Ok(lock) => return Ok(Self { disk, _lock: lock }),
                 Err(e) if e.kind() == ErrorKind::WouldBlock && tries > 0 => tries -= 1,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -91,16 +92,21 @@ impl Folder {
 
 /// The folder is not as we left it.
 fn spoilt(error: io::Error) -> Failure {
-    let hint = match error.kind() {
-        ErrorKind::ReadOnlyFilesystem => {
-            "nothing was changed. Make the file system writable: a node keeps its log there"
-        }
-        ErrorKind::StorageFull => "make room: a node needs some for its log",
-        _ => {
-            "nothing was changed. Put back what belongs there; or let this machine join as a new node, in an empty folder"
-        }
-    };
+    let hint = advice(error.kind()).unwrap_or(
+        "nothing was changed. Put back what belongs there; or let this machine join as a new node, in an empty folder",
+    );
     Failure::from(error).hint(hint)
+}
+
+/// What to do about a disk that cannot be written to.
+pub(crate) fn advice(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::ReadOnlyFilesystem => {
+            Some("nothing was changed. Make the file system writable: a node keeps its log there")
+        }
+        ErrorKind::StorageFull => Some("make room: a node needs some for its log"),
+        _ => None,
+    }
 }
 
 /// Who the node in `dir` is; none if nobody is there.

@@ -17,7 +17,7 @@ use crate::args::StartArgs;
 use crate::crash;
 use crate::durable::boot_id;
 use crate::failure::Failure;
-use crate::folder::Folder;
+use crate::folder::{Folder, advice};
 use crate::signals::Signals;
 use crate::{descriptors, logs, parent};
 
@@ -63,19 +63,20 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         Ok(count) => tracing::info!("removed {count} old files from the spool that killed clients had left"),
         Err(error) => tracing::warn!(%error, "old files in the spool could not be removed"),
     }
-    let (catalogue, trust) = SledCatalogue::open(&config.dir.join("catalogue"), &boot_id())?;
-    tracing::debug!(?trust, "the catalogue is open");
-    let catalogue = Arc::new(catalogue);
+    // The log first: on a full disk it gives back the space that it had set aside, and the catalogue needs some too.
     let tuning = LogTuning::default();
     #[cfg(all(feature = "crash-points", debug_assertions))]
     let tuning = crash::tuned(tuning)?;
     let log = WalLog::open(&config.dir.join("log"), tuning).map_err(unusable)?;
+    let (catalogue, trust) = SledCatalogue::open(&config.dir.join("catalogue"), &boot_id()).map_err(unusable)?;
+    tracing::debug!(?trust, "the catalogue is open");
+    let catalogue = Arc::new(catalogue);
     let env = Env {
         clock: Arc::new(SystemClock::default()),
         rng: Arc::new(SystemRng::default()),
         spawn: Arc::new(TokioSpawn),
         net: Arc::new(SocketNet),
-        disk: Arc::new(FileDisk::open(folder.disk.dir())?),
+        disk: Arc::new(FileDisk::open(folder.disk.dir()).map_err(unusable)?),
         catalogue: catalogue.clone(),
     };
     let (cluster, id) = (identity.cluster, identity.node);
@@ -114,7 +115,7 @@ fn unusable(error: io::Error) -> Failure {
         ),
         io::ErrorKind::AddrInUse => Some("another process has that port: end it, or choose another under [listen]"),
         io::ErrorKind::AddrNotAvailable => Some("this machine has no such address: see [listen]"),
-        _ => None,
+        kind => advice(kind),
     };
     let failure = Failure::from(error);
     match hint {

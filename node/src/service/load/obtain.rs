@@ -15,6 +15,7 @@ use cairn_store::segment::{CopyState, Receipt, VersionRecord};
 use super::Loading;
 use crate::catalogue::Held;
 use crate::core::Core;
+use crate::data::QUARANTINED;
 use crate::data::pull::{Incoming, PullError};
 use crate::jobs::Meter;
 use crate::work::scrub::{Verdict, verify};
@@ -33,47 +34,57 @@ pub(super) struct Obtained {
     /// Of a copy that is new here.
     pub(super) receipt: Option<Receipt>,
     pub(super) sources: Vec<(NodeId, u64)>,
+    /// Whether a copy that lay here was found bad on the way.
+    pub(super) replaces: bool,
 }
 
 impl Loading<'_> {
     pub(super) async fn obtain(&self, deadline: Duration, meter: &Arc<Meter>) -> Result<Obtained, Error> {
         let record = self.record;
         meter.expect(record.size);
-        if let Some(Held { copy, until, .. }) = self.local(record, meter).await {
+        let (local, replaces) = self.local(record, meter).await;
+        if let Some(Held { copy, until, .. }) = local {
             // One that no reference holds is as good as a new one while its time lasts.
             let receipt = Receipt { copy, node: self.core.me(), until };
             let receipt = Some(receipt).filter(|_| !record.refers_to(copy));
-            return Ok(Obtained { copy, receipt, sources: vec![(self.core.me(), record.size)] });
+            let sources = vec![(self.core.me(), record.size)];
+            return Ok(Obtained { copy, receipt, sources, replaces });
         }
         let begun = Incoming::begin(self.core, self.request.request, record.size, record.digest, meter.clone()).await;
         let incoming = begun.map_err(|e| disk_failed(self.core, &e))?;
-        let obtained = match self.pull_from_any(&incoming, record, deadline).await {
+        let obtained = match self.pull_from_any(&incoming, record, replaces, deadline).await {
             Ok(sources) => meter.while_ticking(&self.core.env, self.publish(&incoming, sources)).await,
             Err(e) => Err(e),
         };
+        let obtained = obtained.map(|obtained| Obtained { replaces, ..obtained });
         if obtained.is_err() {
             incoming.discard(self.core).await;
         }
         obtained
     }
 
-    /// The copy that lies here, if it verifies and stays.
-    async fn local(&self, record: &VersionRecord, meter: &Arc<Meter>) -> Option<Held> {
+    /// The copy that lies here, if it verifies and stays; and whether one was found that does not verify.
+    async fn local(&self, record: &VersionRecord, meter: &Arc<Meter>) -> (Option<Held>, bool) {
         let core = self.core;
         let (catalogue, segment, version) = (core.env.catalogue.clone(), self.segment.id, self.version);
-        let found = core.env.blocking(move || catalogue.find(segment, version)).await.ok()?.ok()?;
+        let found = core.env.blocking(move || catalogue.find(segment, version)).await;
+        let Ok(found) = found.and_then(|found| found) else { return (None, false) };
         let soon = self.core.now().state.time.after(STAY_MIN);
         let stays = |held: &Held| record.refers_to(held.copy) || held.until > soon;
         let mut found: Vec<Held> = found.into_iter().filter(|h| h.digest == record.digest && stays(h)).collect();
         // A stray may share its bytes with a file that was given back to an application.
         found.sort_by_key(|held| !record.refers_to(held.copy));
+        let mut bad = false;
         for held in found {
             match verify(core, held.copy, meter.clone()).await {
-                Verdict::Good => return Some(held),
-                verdict => core.lost(held.copy, verdict).await,
+                Verdict::Good => return (Some(held), bad),
+                verdict => {
+                    bad |= verdict != Verdict::Unknown;
+                    core.lost(held.copy, verdict).await;
+                }
             }
         }
-        None
+        (None, bad)
     }
 
     /// Goes through the sources, best first, from the block where the last one stopped.
@@ -81,6 +92,7 @@ impl Loading<'_> {
         &self,
         incoming: &Incoming,
         record: &VersionRecord,
+        bad_here: bool,
         deadline: Duration,
     ) -> Result<Vec<(NodeId, u64)>, Error> {
         let core = self.core;
@@ -90,6 +102,7 @@ impl Loading<'_> {
         for round in 0..ROUNDS_MAX {
             let mut passing = false;
             reasons.clear();
+            reasons.extend(self.own_reason(record, bad_here));
             for source in &holders {
                 let (bytes, result) = incoming.pull(core, source).await;
                 if bytes > 0 {
@@ -123,6 +136,18 @@ impl Loading<'_> {
             core.env.clock.sleep(ROUND_PAUSE).await;
         }
         Err(no_source(self, true, &reasons))
+    }
+
+    /// Why this node's own copy is none of the sources, if it should be one.
+    fn own_reason(&self, record: &VersionRecord, bad_here: bool) -> Option<String> {
+        let own = record.copies.iter().find(|copy| copy.node == self.core.me())?;
+        let why = match own.state {
+            CopyState::Missing => "its copy is missing",
+            CopyState::Corrupt => QUARANTINED,
+            _ if bad_here => QUARANTINED,
+            _ => return None,
+        };
+        Some(format!("{}: {why}", self.core.profile.name))
     }
 
     fn holders(&self, record: &VersionRecord) -> Vec<Holder> {
@@ -163,7 +188,7 @@ impl Loading<'_> {
         };
         let receipt = core.publish(toc).await.map_err(|e| disk_failed(core, &e))?;
         crash_point!("load.published");
-        Ok(Obtained { copy: incoming.copy, receipt: Some(receipt), sources })
+        Ok(Obtained { copy: incoming.copy, receipt: Some(receipt), sources, replaces: false })
     }
 }
 

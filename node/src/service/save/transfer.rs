@@ -12,7 +12,7 @@ use cairn_client::wire::{Push, RefusalCode};
 use cairn_store::digest::BlockTable;
 use cairn_store::id::NodeId;
 use cairn_store::plan::enough::{Standing, Verdict, enough};
-use cairn_store::plan::place::{Wish, place};
+use cairn_store::plan::place::{Wish, able, place};
 use cairn_store::segment::{CopyState, Receipt, Version};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
@@ -306,9 +306,10 @@ impl Transfer {
         }
         let (request, others) = (&self.order.request, self.others().count());
         let need = request.ack.needed(request.replicas);
+        let able = able(&candidates(&self.order.core.now().state), &self.wish);
         let mut message = format!(
-            "durability not reached: {} has durable copies on {others} other nodes, {need} are needed; nothing was \
-             committed",
+            "durability not reached: {} has durable copies on {others} other nodes, {need} are needed, and {able} could \
+             take one; nothing was committed",
             request.name
         );
         if !self.reasons.is_empty() {

@@ -29,9 +29,20 @@ fn global_options_are_valid_before_and_after_the_command() {
 }
 
 #[test]
-fn an_empty_endpoint_stands_for_the_default() {
-    let globals = parsed("cairn --endpoint= ls").unwrap().globals;
-    assert_eq!((globals.endpoints(), globals.named_endpoints()), (vec![ENDPOINT_DEFAULT.to_owned()], None));
+fn an_empty_endpoint_is_said_to_be_none() {
+    for line in ["cairn --endpoint= ls", "cairn ls --endpoint=a:1,", "cairn --endpoint=, ls"] {
+        let report = Report::usage(&parsed(line).unwrap_err());
+        assert!(report.exit == 2 && report.message.contains("an endpoint is HOST:PORT or unix:PATH"), "{report:?}");
+    }
+}
+
+#[test]
+fn a_number_below_zero_is_a_value_and_a_wrong_one() {
+    for line in ["cairn save a f --replicas -1", "cairn save a f --keep -2", "cairn pin a --version -1"] {
+        let report = Report::usage(&parsed(line).unwrap_err());
+        let text = format!("{} {}", report.message, report.hint.unwrap_or_default());
+        assert!(text.contains("invalid value '-") && !text.contains("as a value"), "{text}");
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub(crate) struct Common {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Runs {
     /// How often each contestant runs, in turn; fewer than 5 are only a look.
-    #[arg(long, value_name = "N", default_value_t = RUNS_WORTH_KEEPING, value_parser = clap::value_parser!(u32).range(1..=RUNS_MAX))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = RUNS_WORTH_KEEPING, value_parser = clap::value_parser!(u32).range(1..=RUNS_MAX))]
     pub(super) runs: u32,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Runs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Span {
     /// How long one run lasts, in seconds.
-    #[arg(long = "seconds", value_name = "S", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long = "seconds", allow_negative_numbers = true, value_name = "S", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(super) seconds: u32,
 }
 
@@ -88,7 +88,7 @@ impl Span {
 #[derive(Debug, clap::Args)]
 pub(crate) struct SaveArgs {
     /// Copies on so many other nodes.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=REPLICAS_MAX))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=REPLICAS_MAX))]
     pub(super) replicas: u8,
     #[command(flatten)]
     pub(super) transfer: TransferArgs,
@@ -111,10 +111,10 @@ pub(crate) struct SmallArgs {
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size_of)]
     pub(super) size: u64,
     /// How many clients save at once.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
     pub(super) clients: u32,
     /// Copies on so many other nodes.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=REPLICAS_MAX))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=REPLICAS_MAX))]
     pub(super) replicas: u8,
     #[command(flatten)]
     pub(super) span: Span,
@@ -127,7 +127,7 @@ pub(crate) struct SmallArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct MetaArgs {
     /// How many clients there are at once, beside the measurement with one.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
     pub(super) clients: u32,
     #[command(flatten)]
     pub(super) span: Span,

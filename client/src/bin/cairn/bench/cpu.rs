@@ -21,6 +21,13 @@ fn of(process: &str) -> Option<Duration> {
     Some(Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND))
 }
 
+/// Whether a process of one thread has children that have not ended, or not been missed yet; none if the kernel does not
+/// tell.
+pub(super) fn has_children(pid: u32) -> Option<bool> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    Some(!children.trim().is_empty())
+}
+
 /// The most memory that a process ever had, in bytes; none if it is gone.
 pub(super) fn peak_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -38,5 +45,20 @@ mod tests {
         assert!(used(&[]).is_some());
         assert_eq!(used(&[u32::MAX]), None);
         assert!(peak_bytes(std::process::id()).is_some_and(|peak| peak > 100_000));
+    }
+
+    #[test]
+    fn a_process_has_children_until_they_have_ended() {
+        use std::process::{Command, Stdio};
+        let mut shell = Command::new("sh").args(["-c", "cat; exit 0"]).stdin(Stdio::piped()).spawn().unwrap();
+        // A kernel that does not tell ends both.
+        while has_children(shell.id()) == Some(false) {
+            std::thread::yield_now();
+        }
+        drop(shell.stdin.take());
+        while has_children(shell.id()) == Some(true) {
+            std::thread::yield_now();
+        }
+        assert!(shell.wait().unwrap().success());
     }
 }

@@ -10,12 +10,15 @@ use futures::future::try_join_all;
 use tokio::process::Command;
 use tokio::time::sleep;
 
+use super::cpu;
 use super::ground::{Ground, failed};
 use super::program::{Running, free_ports, on_path};
 use crate::report::Report;
 
 /// How long the daemon may take to listen.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+/// How long what served a push may take to end after it.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -76,6 +79,14 @@ impl Rsync {
     /// Pushes a file into every module at once, and returns when all have it on their disk.
     pub(super) async fn push(&self, file: &Path) -> Result<(), Report> {
         try_join_all((0..self.modules.len()).map(|nth| self.push_to(nth, file))).await.map(drop)
+    }
+
+    /// Waits until the daemon has missed the children that served the pushes: only then does it count their time.
+    pub(super) async fn settled(&self) {
+        let deadline = Instant::now() + SETTLE_PATIENCE;
+        while cpu::has_children(self.pid()) == Some(true) && Instant::now() < deadline {
+            sleep(LOOK).await;
+        }
     }
 
     async fn push_to(&self, nth: usize, file: &Path) -> Result<(), Report> {

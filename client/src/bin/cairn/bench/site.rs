@@ -86,6 +86,8 @@ impl Site {
         let errors = File::create(&log).map_err(failed("create", &log))?;
         let mut dev = Command::new(program.as_os_str());
         dev.arg("dev").arg("--dir").arg(dir).args(["--base-port", "0", "--nodes", NODES, "--storage-nodes", "0"]);
+        // Should this process be killed, nothing of it may stay. The thread that starts it is the one that waits for all.
+        dev.args(["--die-with-parent", &std::process::id().to_string()]);
         let mut dev = Running::spawn(dev.stdout(Stdio::piped()).stderr(errors))?;
         let (tell, ready) = oneshot::channel();
         if let Some(stdout) = dev.child().stdout.take() {

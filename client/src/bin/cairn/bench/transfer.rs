@@ -1,6 +1,7 @@
 //! `cairn bench save` and `cairn bench load`: one large file, moved between machines' disks by each contestant in turn.
 
 use std::fs;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,12 +31,18 @@ struct Lap {
 }
 
 impl Lap {
-    /// Of this process and of `others`; without the processors' time if those are not known.
-    async fn of(others: Option<&[u32]>, work: impl Future<Output = Result<(), Report>>) -> Result<Self, Report> {
+    /// Of this process and of `others`; without the processors' time if those are not known. `settled` ends when all of
+    /// that is counted; it is not timed.
+    async fn of(
+        others: Option<&[u32]>,
+        work: impl Future<Output = Result<(), Report>>,
+        settled: impl Future<Output = ()>,
+    ) -> Result<Self, Report> {
         let used = || others.and_then(cpu::used);
         let (before, begun) = (used(), Instant::now());
         work.await?;
         let took = begun.elapsed();
+        settled.await;
         Ok(Self { took, cpu: used().zip(before).map(|(after, before)| after.saturating_sub(before)) })
     }
 }
@@ -67,7 +74,7 @@ pub(super) async fn save(
         let (name, left) = (site.name(&format!("save/{turn}"))?, site.copies().len());
         let copy = ground.copy(&course.file, "to-save").await?;
         ground.settle().await?;
-        let saved = Lap::of(site.pids().as_deref(), put(site, &name, copy, *replicas)).await?;
+        let saved = Lap::of(site.pids().as_deref(), put(site, &name, copy, *replicas), ready(())).await?;
         course.cairn.push(saved);
         site.remove(&name, left).await?;
         course.others(turn, args.runs.runs, *replicas, false).await?;
@@ -94,7 +101,7 @@ pub(super) async fn load(
         node.hello().await?;
         site.forget(ground, &course.file).await?;
         let brought = async { node.load(LoadOptions::new(name.clone())).await.map(drop).map_err(Report::from) };
-        let brought = Lap::of(site.pids().as_deref(), brought).await?;
+        let brought = Lap::of(site.pids().as_deref(), brought, ready(())).await?;
         course.cairn.push(brought);
         site.remove(&name, left).await?;
         course.others(turn, args.runs.runs, 1, true).await?;
@@ -137,7 +144,7 @@ impl<'a> Course<'a> {
         let to: Vec<PathBuf> = (0..copies).map(|nth| self.ground.dir().join(format!("limit-{nth}"))).collect();
         let (file, targets) = (self.file.clone(), to.clone());
         let sent = self.ground.blocking(move |stop| limit::send(&file, &targets, stop));
-        let sent = Lap::of(Some(&[]), sent).await?;
+        let sent = Lap::of(Some(&[]), sent, ready(())).await?;
         self.limit.push(sent);
         for path in &to {
             fs::remove_file(path).map_err(failed("remove", path))?;
@@ -147,7 +154,7 @@ impl<'a> Course<'a> {
             self.prepare(cold).await?;
         }
         if let Some(rsync) = &self.rsync {
-            let pushed = Lap::of(Some(&[rsync.pid()]), rsync.push(&self.file)).await?;
+            let pushed = Lap::of(Some(&[rsync.pid()]), rsync.push(&self.file), rsync.settled()).await?;
             self.peer.push(pushed);
             rsync.clear(&self.file)?;
             self.ground.settle().await?;
