@@ -2,6 +2,7 @@
 //!
 //! - [`api`]: the public contract: the tarpc service, its requests, replies and errors;
 //! - [`wire`]: the first words on every connection, and the frames of the data plane;
+//! - [`codec`]: tarpc's messages as bytes, bounded;
 //! - [`dial`]: reaching a node: endpoints tried in turn, the greeting, one connection for many calls;
 //! - [`retry`]: until when, and after which pause, the same request is sent again;
 //! - [`ask`]: the short requests, one method each;
@@ -20,6 +21,7 @@
 
 pub mod api;
 pub mod ask;
+pub mod codec;
 pub mod deliver;
 pub mod dial;
 pub mod fault;
