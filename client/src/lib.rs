@@ -12,7 +12,7 @@
 //! - [`save`], [`load`], [`fetch`], [`deliver`]: the main job;
 //! - [`watch`]: changes, as they are committed;
 //! - `part`: a file or a folder that appears whole or not at all;
-//! - `tree`: a folder as a tar stream, and back;
+//! - [`tree`]: a folder as a tar stream, and back;
 //! - [`fault`]: why it failed: a node said no, or a file of this machine did.
 //!
 //! An application writes into the spool of its own node, then asks that node to save the file: the call names it,
@@ -33,7 +33,7 @@ pub mod retry;
 pub mod save;
 pub mod source;
 pub mod spool;
-mod tree;
+pub mod tree;
 pub mod watch;
 pub mod wire;
 
