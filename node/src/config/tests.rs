@@ -124,6 +124,9 @@ fn a_level_is_a_word_and_directives_are_more() {
         let config = parse(MINIMAL, &[&format!("log.level={level}")], &[]).expect(level);
         assert_eq!(config.log.level, level);
     }
+    // As a pattern this would be a machine of a million states.
+    let value = format!("info,cairn_node[save{{name=(a|b)*a{}}}]=debug", "(a|b)".repeat(24));
+    assert_eq!(parse(MINIMAL, &[&format!("log.level={value}")], &[]).unwrap().log.level, value);
     let error = parse(MINIMAL, &["log.level=verbose"], &[]).unwrap_err();
     assert!(error.message.contains("--set: log.level") && error.hint.contains("debug"), "{error:?}");
 }

@@ -8,10 +8,9 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use super::layout::{SPOOL_MARK, at};
-use super::{ReadAt, Space, TOC_KIND, Toc, plain};
-use crate::digest::BlockTable;
+use super::{ReadAt, Space, Toc, plain};
 use crate::id::CopyId;
-use crate::record::{self, RecordError};
+use crate::record;
 
 /// The longest name of a spool file, in bytes.
 const SPOOL_NAME_BYTES_MAX: usize = 255;
@@ -89,40 +88,7 @@ pub(super) fn read_toc(path: &Path, copy: CopyId) -> io::Result<Toc> {
     let mut bytes = Vec::new();
     let limit = TOC_BYTES_MAX + 1;
     plain::open(path, OFlags::RDONLY)?.take(limit).read_to_end(&mut bytes).map_err(at(path))?;
-    decode_toc(&bytes, copy).map_err(at(path))
-}
-
-fn decode_toc(bytes: &[u8], copy: CopyId) -> io::Result<Toc> {
-    let damaged = |text: &str| io::Error::new(ErrorKind::InvalidData, text);
-    let (toc, rest) = record::decode::<Toc>(TOC_KIND, bytes).map_err(|error| {
-        let kind = if is_whole(&error, bytes) { ErrorKind::Unsupported } else { ErrorKind::InvalidData };
-        io::Error::new(kind, error)
-    })?;
-    if !rest.is_empty() {
-        return Err(damaged("bytes follow the record"));
-    }
-    if toc.copy != copy {
-        return Err(damaged("it describes another copy"));
-    }
-    // The decoder takes any table; nothing may use one that does not lead to the digest.
-    BlockTable::checked(toc.table.size(), toc.table.as_bytes(), toc.digest)
-        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-    Ok(toc)
-}
-
-/// Whether the record is as it was written, though we cannot read it.
-///
-/// A flipped bit in the version must not pass for a newer format, so the checksum decides; it is the same in every
-/// version. Reading the body as nothing fails only after the checksum held.
-fn is_whole(error: &RecordError, bytes: &[u8]) -> bool {
-    match error {
-        RecordError::Body(_) => true,
-        RecordError::Version { found, .. } => {
-            let kind = record::Kind { version: *found, ..TOC_KIND };
-            matches!(record::decode::<()>(kind, bytes), Ok(_) | Err(RecordError::Body(_)))
-        }
-        _ => false,
-    }
+    Toc::decode(&bytes, copy).map_err(at(path))
 }
 
 pub(super) fn read_snapshot(path: &Path) -> io::Result<Option<Box<dyn Read + Send>>> {

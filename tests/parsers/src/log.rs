@@ -28,17 +28,21 @@ const FIRST: &str = "r-00_000_000_000_000_000_000.wal";
 
 /// A log of one file: its bytes, as they are and with every checksum mended.
 pub fn file(bytes: &[u8]) {
-    open(bytes);
-    open(&crc::log(bytes));
+    let mended = crc::log(bytes);
+    if mended != bytes {
+        open(bytes, false);
+    }
+    open(&mended, true);
 }
 
-fn open(bytes: &[u8]) {
+fn open(bytes: &[u8], twice: bool) {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let dir = FOLDER.get_or_init(scratch).path();
     let path = dir.join(FIRST);
     fs::write(&path, bytes).unwrap();
     match look(dir) {
-        Ok(held) => assert_eq!(look(dir).ok(), Some(held), "what was opened opens again as the same"),
+        Ok(held) if twice => assert_eq!(look(dir).ok(), Some(held), "what was opened opens again as the same"),
+        Ok(_) => {}
         // A write that never finished is cut off; what else is wrong stays as it is.
         Err(_) => {
             let left = fs::read(&path).unwrap_or_default();
