@@ -42,7 +42,7 @@ pub use self::look::Span;
 pub use self::reader::WalReader;
 
 use self::done::Done;
-use self::files::Newest;
+use self::files::Files;
 use self::payload::Payload;
 use self::types::{StoredId, StoredVote, Wal, invalid};
 use super::types::{LogEntry, LogId, Types, Vote};
@@ -95,10 +95,10 @@ impl WalLog {
         make_durable_dir(dir).map_err(at)?;
         // The lock comes with the log, so the ballast goes before it: opening may already need the space.
         ballast::release(dir).map_err(at)?;
-        let newest = Newest::of(dir).map_err(at)?;
+        let files = Files::of(dir).map_err(at)?;
         let config = Arc::new(config(dir, tuning)?);
         let log = guarded(|| RaftLog::open(config)).map_err(at)?;
-        newest.iter().for_each(Newest::tell_cut);
+        files.tell_cut();
         ballast::keep(dir, tuning.ballast_bytes);
         sync_dir(dir).map_err(at)?;
         Ok(Self { shared: Shared(Arc::new(Mutex::new(log))) })
