@@ -1,5 +1,6 @@
 //! A node's configuration.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cairn_node::config::{Config, EXAMPLE, KEYS};
@@ -40,12 +41,26 @@ fn parse(text: &str, flags: &[String]) -> Result<Config, cairn_node::config::Con
     Config::parse(text, Path::new(FILE), flags, [])
 }
 
-/// The example, one that says little, and single values.
+/// The example, each section with every key, one that says little, and single values.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
-    let full = EXAMPLE.lines().map(|line| line.strip_prefix('#').unwrap_or(line)).map(|line| format!("{line}\n"));
+    let mut sections = BTreeMap::<&str, String>::new();
+    for (section, short, default) in KEYS.iter().filter_map(|key| {
+        let (section, short) = key.name.split_once('.')?;
+        Some((section, short, key.default.unwrap_or("n1")))
+    }) {
+        let text = sections.entry(section).or_insert_with(|| match section {
+            "node" => "[node]\n".into(),
+            _ => format!("{MINIMAL}[{section}]\n"),
+        });
+        text.push_str(&format!("{short} = \"{default}\"\n"));
+    }
+    let sections = sections.into_iter().map(|(name, text)| (format!("section-{name}"), text.into_bytes()));
+    sections.chain(values()).collect()
+}
+
+fn values() -> Vec<(String, Vec<u8>)> {
     named([
         ("example", EXAMPLE.as_bytes().to_vec()),
-        ("all-set", full.collect::<String>().into_bytes()),
         ("minimal", MINIMAL.as_bytes().to_vec()),
         ("hand", HAND.as_bytes().to_vec()),
         ("size", b"64MiB".to_vec()),

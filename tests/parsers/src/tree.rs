@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::UNIX_EPOCH;
 
 use cairn_client::tree::{pack, unpack};
 use tempfile::TempDir;
@@ -120,41 +121,39 @@ fn open_up(dir: &Path) {
     below.iter().filter(|path| path.is_dir() && !path.is_symlink()).for_each(|path| open_up(path));
 }
 
-/// An empty tree; links; names that do not fit into a header; and a file that is mostly a hole.
+/// Small trees with one thing each.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let made = |make: fn(&Path)| {
         let world = World::new();
         let tree = world.dir.path().join("tree");
         fs::create_dir(&tree).unwrap();
         make(&tree);
+        // Whole seconds need no records of their own.
+        let files = fs::read_dir(&tree).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| !path.is_symlink()).chain([tree.clone()]);
+        files.for_each(|path| File::open(path).unwrap().set_modified(UNIX_EPOCH).unwrap());
         world.pack(&tree).unwrap()
     };
     named([
         ("empty", made(|_| {})),
+        ("folder", made(|tree| fs::create_dir(tree.join("a")).unwrap())),
         (
-            "links",
+            "file",
             made(|tree| {
-                fs::create_dir(tree.join("a")).unwrap();
-                fs::write(tree.join("a/file"), "data").unwrap();
-                fs::hard_link(tree.join("a/file"), tree.join("same")).unwrap();
-                symlink("a/file", tree.join("link")).unwrap();
-                fs::set_permissions(tree.join("a/file"), Permissions::from_mode(0o640)).unwrap();
+                fs::write(tree.join("f"), "data").unwrap();
+                fs::set_permissions(tree.join("f"), Permissions::from_mode(0o640)).unwrap();
             }),
         ),
         (
-            "long-names",
+            "hard-link",
             made(|tree| {
-                fs::write(tree.join("n".repeat(120)), "a long name").unwrap();
-                symlink("t".repeat(120), tree.join("s")).unwrap();
+                fs::write(tree.join("f"), "").unwrap();
+                fs::hard_link(tree.join("f"), tree.join("g")).unwrap();
             }),
         ),
-        (
-            "sparse",
-            made(|tree| {
-                use std::os::unix::fs::FileExt;
-                let file = File::create(tree.join("s")).unwrap();
-                file.write_all_at(b"end", 300_000).unwrap();
-            }),
-        ),
+        ("link", made(|tree| symlink("a/file", tree.join("l")).unwrap())),
+        ("long-name", made(|tree| fs::write(tree.join("n".repeat(120)), "").unwrap())),
+        ("long-target", made(|tree| symlink("t".repeat(120), tree.join("l")).unwrap())),
+        ("sparse", made(|tree| File::create(tree.join("s")).unwrap().write_all_at(b"end", 300_000).unwrap())),
     ])
 }
