@@ -7,31 +7,32 @@ use cairn_node::config::{Config, EXAMPLE, KEYS};
 
 use crate::named;
 
-/// A text, as the file; its lines as flags; and as a variable's value.
+/// A text: as a variable's value or as flags, if its first letter says so, else as the file.
 pub fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    if let Ok(config) = parse(text, &[]) {
-        assert!(config.dir.is_absolute());
-        // Every value as a flag, without a file: the same configuration.
-        let listed = || config.values.listed().map(|(key, value, _)| (key.name, value.text.clone()));
-        let flags: Vec<_> = listed().map(|(key, value)| format!("{key}={value}")).collect();
-        // An empty socket that nobody asked for is another thing than one that somebody wants not to have.
-        let asked = |flag: &String| !flag.starts_with("listen.unix=") || text.contains("unix");
-        let flags: Vec<_> = flags.into_iter().filter(asked).collect();
-        let again = parse("", &flags).expect("the same values are as good from the command line");
-        assert_eq!(
-            again.values.listed().map(|(key, value, _)| (key.name, value.text.clone())).collect::<Vec<_>>(),
-            listed().collect::<Vec<_>>()
-        );
-        assert_eq!((again.listen, again.log, again.dir), (config.listen, config.log, config.dir));
+    let first = text.chars().next().map_or(0, |letter| letter as usize);
+    let rest = || text.chars().skip(1).collect::<String>();
+    match first % 4 {
+        0 => {
+            let variable = KEYS.get(first / 4 % KEYS.len()).map(|key| (key.variable(), rest()));
+            let _ = Config::parse(MINIMAL, Path::new(FILE), &[], variable);
+        }
+        1 => drop(parse(MINIMAL, &rest().lines().map(str::to_owned).collect::<Vec<_>>())),
+        _ => file(text),
     }
-    let flags: Vec<_> = text.lines().map(str::to_owned).collect();
-    let _ = parse(MINIMAL, &flags);
-    // The first letter says which variable has the rest as its value.
-    let mut letters = text.chars();
-    let key = letters.next().and_then(|letter| KEYS.get(letter as usize % KEYS.len()));
-    let variable = key.map(|key| (key.variable(), letters.as_str().to_owned()));
-    let _ = Config::parse(MINIMAL, Path::new(FILE), &[], variable);
+}
+
+fn file(text: &str) {
+    let Ok(config) = parse(text, &[]) else { return };
+    assert!(config.dir.is_absolute());
+    // Every value as a flag, without a file: the same configuration.
+    let listed = || config.values.listed().map(|(key, value, _)| (key.name, value.text.clone()));
+    // A socket that nobody asked for is another thing than one of the same name.
+    let flags = listed().filter(|(key, _)| *key != "listen.unix" || text.contains("unix"));
+    let flags: Vec<_> = flags.map(|(key, value)| format!("{key}={value}")).collect();
+    let again = parse("", &flags).expect("the same values are as good from the command line");
+    assert!(again.values.listed().map(|(key, value, _)| (key.name, value.text.clone())).eq(listed()));
+    assert_eq!((again.listen, again.log, again.dir), (config.listen, config.log, config.dir));
 }
 
 const FILE: &str = "/etc/cairn/cairnd.toml";
@@ -59,15 +60,20 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
 }
 
 fn values() -> Vec<(String, Vec<u8>)> {
+    let value = |name: &str, text: &str| {
+        let key = KEYS.iter().position(|key| key.name == name).unwrap();
+        let first = char::from(u8::try_from(4 * key).unwrap());
+        format!("{first}{text}").into_bytes()
+    };
     named([
         ("example", EXAMPLE.as_bytes().to_vec()),
         ("minimal", MINIMAL.as_bytes().to_vec()),
         ("hand", HAND.as_bytes().to_vec()),
-        ("size", b"64MiB".to_vec()),
-        ("span", b"1m 30s".to_vec()),
-        ("address", b"[::1]:7420".to_vec()),
-        ("level", b"info,cairn_node[save{request=1}]=debug".to_vec()),
-        ("flags", b"raft.heartbeat=150ms\nlog.format=json\nnode.capacity=1.5TB".to_vec()),
+        ("size", value("limits.reserve", "64MiB")),
+        ("span", value("limits.idle", "1m 30s")),
+        ("address", value("listen.rpc", "[::1]:7420")),
+        ("level", value("log.level", "info,cairn_node[save{request=1}]=debug")),
+        ("flags", b"\x01raft.heartbeat=150ms\nlog.format=json\nnode.capacity=1.5TB".to_vec()),
     ])
 }
 

@@ -69,6 +69,11 @@ fn same_again<T: Serialize + DeserializeOwned, O: Options>(options: impl Fn() ->
     assert!(options().serialize(&again).ok() == Some(bytes), "it means something else");
 }
 
+/// Whether a case is one of so many that are looked at longer: else the fuzzer would be too slow.
+fn one_of(count: u32, bytes: &[u8]) -> bool {
+    crc32c::crc32c(bytes).is_multiple_of(count)
+}
+
 /// A folder in memory, if this machine has one: millions of files are made in it.
 fn scratch() -> TempDir {
     let shared = PathBuf::from("/dev/shm");
