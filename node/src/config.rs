@@ -234,13 +234,16 @@ fn level(text: &str) -> Result<&str, String> {
     log_filter(text).map(|_| text).map_err(|error| format!("{error}; {hint}"))
 }
 
-/// What a node tells, as directives. Values of fields are taken as they are: as patterns, a short text could take minutes
-/// and gigabytes to be understood.
+/// What a node tells, as directives. Fields are not among them: their values are patterns, and a short one can take
+/// minutes and gigabytes to be understood.
 ///
 /// # Errors
 /// What is wrong with them.
 pub fn log_filter(directives: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().with_regex(false).parse(directives).map_err(|error| error.to_string())
+    if directives.contains('{') {
+        return Err("fields are not told apart".into());
+    }
+    EnvFilter::builder().parse(directives).map_err(|error| error.to_string())
 }
 
 fn raft(values: &Values) -> Result<RaftTimes, ConfigError> {

@@ -4,9 +4,9 @@
 //! |---|---|---|
 //! | [`Clock`] | tokio's | turmoil's |
 //! | [`Rng`], ids | the kernel's | a seed's |
-//! | [`Spawn`] | tokio's tasks and blocking threads | tasks; blocking work runs in place |
+//! | [`Spawn`] | tokio's tasks and blocking threads | tasks; blocking work is one of them, a little later |
 //! | [`Net`], [`Stream`] | TCP and Unix sockets, `sendfile` | turmoil's sockets, plain copies |
-//! | [`Disk`] | [`cairn_store::disk::FileDisk`] | memory that forgets what was not fsynced |
+//! | [`Disk`] | [`cairn_store::disk::FileDisk`] on the kernel's file system | the same, on one in memory that forgets what was not fsynced |
 //! | [`Catalogue`] | sled | memory |
 //! | the Raft log | `raft-log` | memory that forgets what was not flushed |
 //!

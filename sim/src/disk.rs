@@ -1,290 +1,211 @@
-//! A node's local storage in memory: [`Disk`] with the same files, in the same order of writes and fsyncs, as
-//! `FileDisk`, over [`Files`], which forget.
+//! A machine's local storage: the real [`FileDisk`], over [`Files`] in memory, which forget.
 //!
-//! - `open`: a file that was opened; - `writer`: the one writer of a copy; - `scan`: what lies here at the start.
+//! - `system`: its file system, whose every step can fail; - `fault`: which one does.
 //!
-//! One thing differs: adopting a spool file copies it (as `FileDisk` does where links and clones do not work).
+//! A machine's disk can fail in the middle of a sequence of steps, fill up, rot, lose files to somebody's hand, be
+//! replaced by an empty one, and be slow. All that is for the world: it goes past the faults, and is never one of the
+//! steps that are counted.
 
-mod open;
-mod scan;
-mod writer;
+mod fault;
+mod system;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
-use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
 
-use cairn_store::digest::BLOCK_BYTES;
-use cairn_store::disk::{Disk, ReadAt, SegmentWriter, Space, TOC_KIND, Toc};
+use cairn_store::digest::Digest;
+use cairn_store::disk::{Disk, FileDisk, TOC_KIND, Toc};
 use cairn_store::id::CopyId;
 use cairn_store::record;
 
-use crate::files::{File, Files};
-use crate::rng::SplitMix;
-use open::OpenFile;
-use writer::MemWriter;
+pub use fault::Failure;
 
-const IDENTITY: &str = "node.toml";
-const SNAPSHOT: &str = "snapshots/state";
+use crate::files::{File, Loss};
+use crate::rng::SplitMix;
+use crate::spawn::Slowness;
+use system::MemFileSystem;
 
 /// The disk of one machine. Clones are the same disk; it stays when the machine crashes.
 #[derive(Clone)]
 pub struct MemDisk {
-    machine: Arc<str>,
-    capacity: u64,
-    files: Arc<Mutex<Files>>,
+    system: MemFileSystem,
+    disk: Arc<FileDisk>,
+    slowness: Slowness,
+}
+
+/// A part of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The `.seg`.
+    Bytes,
+    /// The `.toc`.
+    Table,
+}
+
+/// The disk as a node has it.
+impl Deref for MemDisk {
+    type Target = FileDisk;
+
+    fn deref(&self) -> &FileDisk {
+        &self.disk
+    }
 }
 
 impl MemDisk {
     /// An empty disk.
     pub fn new(machine: &str, capacity: u64) -> Self {
-        Self { machine: machine.into(), capacity, files: Arc::default() }
+        let system = MemFileSystem::new(machine, capacity);
+        let disk = Arc::new(FileDisk::over(Arc::new(system.clone()), system.root()));
+        Self { system, disk, slowness: Slowness::default() }
     }
 
-    /// The power goes and comes again.
-    pub fn crash(&self, rng: &SplitMix) {
-        self.lock().crash(rng);
+    /// The disk for a node that starts now.
+    pub fn boot(&self) -> Arc<dyn Disk> {
+        Arc::new(FileDisk::over(Arc::new(self.system.clone()), self.system.root()))
+    }
+
+    /// The power goes and comes again: what was not fsynced may be lost. No failure is planned any more.
+    pub fn crash(&self, rng: &SplitMix) -> Loss {
+        let mut state = self.system.state();
+        state.faults = fault::Faults::default();
+        state.files.crash(rng)
+    }
+
+    /// The disk is replaced by a new one, of the same capacity. The machine must be off.
+    pub fn wipe(&self) {
+        let mut state = self.system.state();
+        state.faults = fault::Faults::default();
+        state.files.wipe();
+    }
+
+    /// The n-th step from now on fails: a file made, bytes added, an fsync of a file or a folder, a name given, changed
+    /// or taken away.
+    pub fn fail_after(&self, operations: u32, how: Failure) {
+        self.system.state().faults.plan(operations, how);
+    }
+
+    /// Which failure struck since the last crash. A node that stops then does what it should.
+    pub fn failed(&self) -> Option<Failure> {
+        self.system.state().faults.struck()
+    }
+
+    /// Whatever failed or was to fail is mended. What failed already has failed: a node that had lost its power goes on
+    /// like one whose process was killed, with all that it wrote still to be read.
+    pub fn clear_failures(&self) {
+        self.system.state().faults = fault::Faults::default();
+    }
+
+    /// Changes how many bytes fit. What lies here stays. On a disk that is too full nothing can be written, snapshots of
+    /// the metadata too: a node that is left less than its reserve may have to stop.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.system.state().files.set_capacity(bytes);
+    }
+
+    /// Everything that blocks takes so many times longer than usual, from now on; 0 is 1.
+    pub fn slow(&self, factor: u32) {
+        self.slowness.set(factor);
+    }
+
+    /// How slow it is, for the machine's tasks.
+    pub fn slowness(&self) -> Slowness {
+        self.slowness.clone()
     }
 
     /// An application writes a file into the spool, durably: in the simulation it outlives its machine, and asks again.
+    /// Its bytes find room on a full disk too.
     pub fn write_spool(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.replace(&format!("spool/{name}"), &format!("spool/{name}.tmp"), bytes)
+        self.write_spool_unsynced(name, bytes)?;
+        let mut state = self.system.state();
+        state.files.open(&format!("spool/{name}"))?.sync();
+        state.files.sync_folder("spool");
+        Ok(())
+    }
+
+    /// The same by an application that does not ask for an fsync, as most do not: a crash may take the file or tear it,
+    /// until the node has made it its own copy. Whoever asks again after one must write it again.
+    pub fn write_spool_unsynced(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let (draft, path) = (format!("spool/{name}.tmp"), format!("spool/{name}"));
+        let mut state = self.system.state();
+        state.files.remove(&draft);
+        let file = state.files.create(&draft, 0)?;
+        state.files.force(&file, bytes);
+        state.files.rename(&draft, &path)
     }
 
     /// An application reads a file by the path that the node told it.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let root = self.root();
-        let path = path.strip_prefix(&root).map_err(|_| ErrorKind::NotFound)?.to_str().ok_or(ErrorKind::NotFound)?;
-        Ok(self.lock().open(path)?.lock().bytes.clone())
+        let path = self.system.inside(path)?;
+        Ok(self.system.state().files.open(path)?.with(<[u8]>::to_vec))
     }
 
-    /// Flips every bit of one byte of a copy, under everybody's feet.
-    pub fn corrupt(&self, copy: CopyId, offset: usize) -> io::Result<()> {
-        let file = self.lock().open(&seg(copy))?;
-        let mut contents = file.lock();
-        let byte = contents.bytes.get_mut(offset).ok_or(ErrorKind::UnexpectedEof)?;
-        *byte = !*byte;
-        drop(contents);
-        // Rot is durable.
-        file.sync();
-        Ok(())
+    /// Flips every bit of one byte of a copy where it lies, under everybody's feet. No crash brings it back.
+    pub fn rot(&self, copy: CopyId, part: Part, offset: usize) -> io::Result<()> {
+        self.file(copy, part)?.flip(offset)
     }
 
-    /// The text of `node.toml`.
-    pub fn read_identity(&self) -> io::Result<Option<String>> {
-        let files = self.lock();
-        if !files.exists(IDENTITY) {
-            return Ok(None);
-        }
-        let text = String::from_utf8(files.open(IDENTITY)?.lock().bytes.clone());
-        text.map(Some).map_err(|_| ErrorKind::InvalidData.into())
-    }
-
-    /// Writes `node.toml`, durably.
-    pub fn write_identity(&self, text: &str) -> io::Result<()> {
-        self.replace(IDENTITY, "node.tmp", text.as_bytes())
-    }
-
-    fn root(&self) -> PathBuf {
-        Path::new("/sim").join(&*self.machine)
-    }
-
-    fn note(&self, what: &str, path: &str) {
-        tracing::trace!(target: "cairn_sim::disk", machine = %self.machine, what, path);
-    }
-
-    /// Puts a file in place, whole and durable or not at all.
-    fn replace(&self, path: &str, draft: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut files = self.lock();
-        files.remove(draft);
-        let file = files.create(draft)?;
-        file.append(bytes);
-        file.sync();
-        files.rename(draft, path)?;
-        files.sync_folder(folder(path));
-        drop(files);
-        self.note("replace", path);
-        Ok(())
-    }
-
-    fn has_room(&self, size: u64) -> io::Result<()> {
-        if size > self.capacity.saturating_sub(self.lock().used()) {
-            Err(ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// A copy id is used once.
-    fn check_unused(&self, copy: CopyId) -> io::Result<()> {
-        let files = self.lock();
-        let used = [toc(copy), in_quarantine(copy, "toc"), in_quarantine(copy, "seg")];
-        match used.iter().find(|path| files.exists(path)) {
-            Some(path) => Err(io::Error::new(ErrorKind::AlreadyExists, path.clone())),
-            None => Ok(()),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Files> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn folder(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
-}
-
-fn shard(copy: CopyId) -> String {
-    let [.., last] = *copy.0.as_bytes();
-    format!("segments/{last:02x}")
-}
-
-fn seg(copy: CopyId) -> String {
-    format!("{}/{copy}.seg", shard(copy))
-}
-
-fn toc(copy: CopyId) -> String {
-    format!("{}/{copy}.toc", shard(copy))
-}
-
-fn in_quarantine(copy: CopyId, part: &str) -> String {
-    format!("quarantine/{copy}.{part}")
-}
-
-fn spooled(file: &str) -> io::Result<String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if matches!(file, "" | "." | ".." | ".node") || file.len() > 255 || !file.bytes().all(allowed) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, format!("{file:?} cannot name a file of the spool")));
-    }
-    Ok(format!("spool/{file}"))
-}
-
-fn copy_bytes(source: &dyn ReadAt, target: &File) -> io::Result<()> {
-    let mut at = 0;
-    while at < source.size() {
-        let count = usize::try_from(source.size() - at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
-        let mut block = vec![0; count];
-        source.read_exact_at(&mut block, at)?;
-        target.append(&block);
-        at += count as u64;
-    }
-    Ok(())
-}
-
-impl Disk for MemDisk {
-    fn spool(&self) -> PathBuf {
-        self.root().join("spool")
-    }
-
-    fn open_spool(&self, file: &str) -> io::Result<Box<dyn ReadAt>> {
-        Ok(Box::new(OpenFile::new(self.lock().open(&spooled(file)?)?)))
-    }
-
-    fn adopt(&self, file: &str, source: &dyn ReadAt, copy: CopyId) -> io::Result<()> {
-        spooled(file)?;
-        self.check_unused(copy)?;
-        self.has_room(source.size())?;
-        let new = self.lock().create(&seg(copy))?;
-        copy_bytes(source, &new)?;
-        new.sync();
-        self.note("adopt", &seg(copy));
-        Ok(())
-    }
-
-    fn expose(&self, copy: CopyId, file: &str) -> io::Result<PathBuf> {
-        let path = spooled(file)?;
-        let mut files = self.lock();
-        let linked = files.open(&seg(copy))?;
-        files.link(&path, &linked)?;
-        Ok(self.root().join(path))
-    }
-
-    fn create(&self, copy: CopyId, size: u64) -> io::Result<Box<dyn SegmentWriter>> {
-        self.check_unused(copy)?;
-        self.has_room(size)?;
-        let file = self.lock().create(&seg(copy))?;
-        self.note("create", &seg(copy));
-        Ok(Box::new(MemWriter::new(self.clone(), seg(copy), file, size)))
-    }
-
-    fn publish(&self, entry: &Toc) -> io::Result<()> {
-        self.lock().open(&seg(entry.copy))?;
-        let bytes = record::encode(TOC_KIND, entry).map_err(|e| io::Error::new(ErrorKind::InvalidInput, e))?;
-        let draft = format!("{}/{}.0.toc.tmp", shard(entry.copy), entry.copy);
-        self.replace(&toc(entry.copy), &draft, &bytes)
-    }
-
-    fn discard(&self, copy: CopyId) -> io::Result<()> {
-        let mut files = self.lock();
-        if files.exists(&toc(copy)) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "the copy is published, it cannot be discarded"));
-        }
-        files.remove(&seg(copy));
-        drop(files);
-        self.note("discard", &seg(copy));
-        Ok(())
-    }
-
-    fn open(&self, copy: CopyId) -> io::Result<Box<dyn ReadAt>> {
-        Ok(Box::new(OpenFile::new(self.lock().open(&seg(copy))?)))
-    }
-
-    fn path(&self, copy: CopyId) -> PathBuf {
-        self.root().join(seg(copy))
-    }
-
-    fn read_toc(&self, copy: CopyId) -> io::Result<Toc> {
-        scan::read_toc(&self.lock(), copy)
-    }
-
-    fn unlink(&self, copy: CopyId) -> io::Result<()> {
-        let mut files = self.lock();
-        if files.remove(&toc(copy)) {
-            files.sync_folder(&shard(copy));
-        }
-        files.remove(&seg(copy));
-        drop(files);
-        self.note("unlink", &seg(copy));
-        Ok(())
-    }
-
-    fn quarantine(&self, copy: CopyId) -> io::Result<()> {
-        scan::quarantine(&mut self.lock(), copy)?;
-        self.note("quarantine", &seg(copy));
-        Ok(())
-    }
-
-    fn quarantined(&self) -> io::Result<BTreeSet<CopyId>> {
-        let names = self.lock().under("quarantine/");
-        let copy = |path: &String| path.strip_prefix("quarantine/")?.split_once('.')?.0.parse().ok();
-        Ok(names.iter().filter_map(copy).collect())
-    }
-
-    fn forget(&self, copy: CopyId) -> io::Result<()> {
-        for part in ["seg", "toc"] {
-            self.lock().remove(&in_quarantine(copy, part));
+    /// Somebody deletes a copy by hand, durably.
+    pub fn delete(&self, copy: CopyId) -> io::Result<()> {
+        for part in [Part::Table, Part::Bytes] {
+            let path = self.place(copy, part);
+            let path = self.system.inside(&path)?;
+            let mut state = self.system.state();
+            state.files.remove(path);
+            state.files.sync_folder(system::folder_of(path));
         }
         Ok(())
     }
 
-    fn scan(&self) -> io::Result<Vec<Toc>> {
-        scan::scan(&mut self.lock())
+    /// Whether a copy exists, as a node would read it now. Its bytes are not looked at.
+    pub fn holds(&self, copy: CopyId) -> bool {
+        let table = self.file(copy, Part::Table);
+        table.is_ok_and(|table| is_toc_of(&table, copy)) && self.file(copy, Part::Bytes).is_ok()
     }
 
-    fn space(&self) -> io::Result<Space> {
-        Ok(Space { total: self.capacity, free: self.capacity.saturating_sub(self.lock().used()) })
+    /// Every copy that has a `.toc` now.
+    pub fn copies(&self) -> BTreeSet<CopyId> {
+        let state = self.system.state();
+        let name = |path: &str| path.rsplit_once('/')?.1.strip_suffix(".toc")?.parse().ok();
+        state.files.under("segments/").filter_map(name).collect()
     }
 
-    fn write_snapshot(&self, records: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
-        self.replace(SNAPSHOT, "snapshots/state.tmp", &records.flatten().collect::<Vec<u8>>())
+    /// Every copy that has a `.toc` and no bytes. No step of a node, and no crash between two, leaves one behind.
+    pub fn hollow(&self) -> BTreeSet<CopyId> {
+        self.copies().into_iter().filter(|copy| self.file(*copy, Part::Bytes).is_err()).collect()
     }
 
-    fn read_snapshot(&self) -> io::Result<Option<Box<dyn io::Read + Send>>> {
-        let files = self.lock();
-        if !files.exists(SNAPSHOT) {
-            return Ok(None);
+    /// The digest of a copy's bytes, if it exists whatever a crash at this moment would leave; none if the crash could
+    /// take its `.toc` or any of its bytes.
+    pub fn durable_digest(&self, copy: CopyId) -> Option<Digest> {
+        let left = |part| {
+            let path = self.place(copy, part);
+            Some(self.system.state().files.after_crash(self.system.inside(&path).ok()?))
+        };
+        let (tables, bytes) = (left(Part::Table)?, left(Part::Bytes)?);
+        if tables.is_empty() || !tables.iter().all(|table| is_toc_of(table, copy)) {
+            return None;
         }
-        let bytes = files.open(SNAPSHOT)?.lock().bytes.clone();
-        Ok(Some(Box::new(io::Cursor::new(bytes))))
+        Some(bytes.last()?.with(Digest::of))
     }
+
+    fn place(&self, copy: CopyId, part: Part) -> std::path::PathBuf {
+        match part {
+            Part::Bytes => self.disk.path(copy),
+            Part::Table => self.disk.toc(copy),
+        }
+    }
+
+    fn file(&self, copy: CopyId, part: Part) -> io::Result<File> {
+        let path = self.place(copy, part);
+        self.system.state().files.open(self.system.inside(&path)?)
+    }
+}
+
+fn is_toc_of(file: &File, copy: CopyId) -> bool {
+    file.with(|bytes| {
+        record::decode::<Toc>(TOC_KIND, bytes).is_ok_and(|(toc, rest)| toc.copy == copy && rest.is_empty())
+    })
 }

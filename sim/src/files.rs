@@ -3,76 +3,32 @@
 //! A file's bytes are durable after its own fsync, a name after the fsync of its folder; an fsync of one promises
 //! nothing about the other. What was changed and not fsynced survives a crash in part: of names, the earliest
 //! changes; of bytes, any of the sectors that were written.
+//!
+//! - `inode`: a file, whatever its names.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod inode;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::Bound;
+
+use inode::Fate;
+pub use inode::File;
 
 use crate::rng::SplitMix;
 
-/// The unit in which a write is torn, in bytes.
-const SECTOR_BYTES: usize = 512;
+/// So many changes of names wait for an fsync at most: a real file system commits its journal by itself in time.
+const PENDING_MAX: usize = 512;
 
-/// A file, whatever its names. Stays as long as somebody has it open.
-#[derive(Clone, Debug, Default)]
-pub struct File(Arc<Mutex<Contents>>);
-
-/// What is in a file.
-#[derive(Debug, Default)]
-pub struct Contents {
-    /// As everybody reads it.
-    pub bytes: Vec<u8>,
-    /// How often it was changed.
-    pub changes: u64,
-    durable: Vec<u8>,
-}
-
-impl File {
-    /// Its contents.
-    pub fn lock(&self) -> MutexGuard<'_, Contents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds bytes at the end.
-    pub fn append(&self, bytes: &[u8]) {
-        let mut contents = self.lock();
-        contents.bytes.extend_from_slice(bytes);
-        contents.changes += 1;
-    }
-
-    /// Makes the bytes durable.
-    pub fn sync(&self) {
-        let mut contents = self.lock();
-        contents.durable = contents.bytes.clone();
-    }
-
-    fn crash(&self, rng: &SplitMix) {
-        let mut contents = self.lock();
-        let Contents { bytes, durable, .. } = &mut *contents;
-        if bytes == durable {
-            return;
-        }
-        *durable = match rng.below(3) {
-            0 => std::mem::take(durable),
-            1 => std::mem::take(bytes),
-            _ => torn(durable, bytes, rng),
-        };
-        contents.bytes = contents.durable.clone();
-    }
-}
-
-/// Each sector is the old or the new one; the file ends where it did, where it was to end, or at a sector between.
-fn torn(old: &[u8], new: &[u8], rng: &SplitMix) -> Vec<u8> {
-    let (short, long) = (old.len().min(new.len()), old.len().max(new.len()));
-    let length = (short + rng.index(1 + (long - short) / SECTOR_BYTES) * SECTOR_BYTES).min(long);
-    let mut bytes = vec![0; length];
-    for (number, sector) in bytes.chunks_mut(SECTOR_BYTES).enumerate() {
-        let from = if rng.below(2) == 0 { old } else { new };
-        for (to, from) in sector.iter_mut().zip(from.iter().skip(number * SECTOR_BYTES)) {
-            *to = *from;
-        }
-    }
-    bytes
+/// What a crash took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Changes of names, and files' bytes, that are gone.
+    pub lost: u32,
+    /// Files of which some bytes are gone.
+    pub torn: u32,
 }
 
 /// A change of names that no fsync covers yet.
@@ -84,10 +40,25 @@ enum Change {
 }
 
 impl Change {
-    fn paths(&self) -> Vec<&String> {
+    /// The one or two names that it changes.
+    fn paths(&self) -> (&str, Option<&str>) {
         match self {
-            Self::Link { path, .. } | Self::Unlink { path } => vec![path],
-            Self::Rename { from, to, .. } => vec![from, to],
+            Self::Link { path, .. } | Self::Unlink { path } => (path, None),
+            Self::Rename { from, to, .. } => (from, Some(to)),
+        }
+    }
+
+    fn touches(&self, is: impl Fn(&str) -> bool) -> bool {
+        let (one, other) = self.paths();
+        is(one) || other.is_some_and(is)
+    }
+
+    /// What `path` stands for afterwards; none if this leaves it as it was.
+    fn outcome(&self, path: &str) -> Option<Option<&File>> {
+        match self {
+            Self::Link { path: to, file } | Self::Rename { to, file, .. } if to == path => Some(Some(file)),
+            Self::Unlink { path: from } | Self::Rename { from, .. } if from == path => Some(None),
+            _ => None,
         }
     }
 
@@ -106,15 +77,37 @@ impl Change {
 /// The files of one machine. A path is `FOLDER/…/NAME`; folders need no making.
 #[derive(Debug, Default)]
 pub struct Files {
+    capacity: u64,
+    used: u64,
     names: BTreeMap<String, File>,
     durable: BTreeMap<String, File>,
-    pending: Vec<Change>,
+    pending: VecDeque<Change>,
 }
 
 impl Files {
+    /// No files yet, and room for so many bytes.
+    pub fn new(capacity: u64) -> Self {
+        Self { capacity, ..Self::default() }
+    }
+
+    /// How many bytes fit.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Changes how many bytes fit. What lies here stays, even if it is more.
+    pub fn set_capacity(&mut self, bytes: u64) {
+        self.capacity = bytes;
+    }
+
+    /// How many more bytes fit.
+    pub fn free(&self) -> u64 {
+        self.capacity.saturating_sub(self.used)
+    }
+
     /// Opens a file; `NotFound` if there is none.
     pub fn open(&self, path: &str) -> io::Result<File> {
-        self.names.get(path).cloned().ok_or_else(|| at(ErrorKind::NotFound, path))
+        self.names.get(path).cloned().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     /// Whether there is a file.
@@ -122,17 +115,36 @@ impl Files {
         self.names.contains_key(path)
     }
 
-    /// Makes an empty file; `AlreadyExists` if there is one.
-    pub fn create(&mut self, path: &str) -> io::Result<File> {
-        let file = File::default();
+    /// Makes an empty file and takes the space that it will need; `AlreadyExists` if there is one, `StorageFull` if it
+    /// will not fit.
+    pub fn create(&mut self, path: &str, bytes: u64) -> io::Result<File> {
+        if self.exists(path) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let file = File::reserving(usize::try_from(self.fitting(bytes)?).map_err(|_| ErrorKind::StorageFull)?);
         self.link(path, &file)?;
         Ok(file)
+    }
+
+    /// Adds bytes at the end of a file; `StorageFull` if they do not fit.
+    pub fn append(&mut self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        self.fitting(file.growth(bytes.len()))?;
+        self.force(file, bytes);
+        Ok(())
+    }
+
+    /// Adds bytes at the end of a file, whether they fit or not.
+    pub fn force(&mut self, file: &File, bytes: &[u8]) {
+        if file.is_named() {
+            self.used += file.growth(bytes.len());
+        }
+        file.append(bytes);
     }
 
     /// Gives a file one more name; `AlreadyExists` if the name is taken.
     pub fn link(&mut self, path: &str, file: &File) -> io::Result<()> {
         if self.exists(path) {
-            return Err(at(ErrorKind::AlreadyExists, path));
+            return Err(ErrorKind::AlreadyExists.into());
         }
         self.change(Change::Link { path: path.to_owned(), file: file.clone() });
         Ok(())
@@ -157,108 +169,121 @@ impl Files {
     /// Makes the names in a folder durable.
     pub fn sync_folder(&mut self, folder: &str) {
         // A change is durable only with the earlier ones of the same names.
-        let mut covered: BTreeSet<String> = BTreeSet::new();
-        let mut ready = Vec::new();
-        for change in std::mem::take(&mut self.pending).into_iter().rev() {
-            let paths = change.paths();
-            if paths.iter().any(|path| folder_of(path) == folder || covered.contains(*path)) {
-                covered.extend(paths.into_iter().cloned());
-                ready.push(change);
-            } else {
-                self.pending.push(change);
+        let mut covered: BTreeSet<&str> = BTreeSet::new();
+        let mut ready = vec![false; self.pending.len()];
+        for (change, ready) in self.pending.iter().zip(&mut ready).rev() {
+            *ready = change.touches(|path| folder_of(path) == folder || covered.contains(path));
+            if *ready {
+                let (one, other) = change.paths();
+                covered.insert(one);
+                covered.extend(other);
             }
         }
-        self.pending.reverse();
-        for change in ready.into_iter().rev() {
-            change.apply(&mut self.durable);
+        for (change, ready) in std::mem::take(&mut self.pending).into_iter().zip(ready) {
+            match ready {
+                true => change.apply(&mut self.durable),
+                false => self.pending.push_back(change),
+            }
         }
+    }
+
+    /// The names in a folder.
+    pub fn list(&self, folder: &str) -> Vec<String> {
+        let prefix = format!("{folder}/");
+        let below = self.under(&prefix).filter_map(|path| path.get(prefix.len()..));
+        below.filter(|name| !name.contains('/')).map(str::to_owned).collect()
     }
 
     /// The paths that begin with this.
-    pub fn under(&self, prefix: &str) -> Vec<String> {
-        self.names.keys().filter(|path| path.starts_with(prefix)).cloned().collect()
+    pub fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        let from =
+            self.names.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).map(|(path, _)| path.as_str());
+        from.take_while(move |path| path.starts_with(prefix))
     }
 
-    /// The bytes of all files.
-    pub fn used(&self) -> u64 {
-        self.names.values().map(|file| file.lock().bytes.len() as u64).sum()
+    /// Every file that a crash at this moment may leave under a name; none of them if it may leave no file, or bytes
+    /// that are not durable.
+    pub fn after_crash(&self, path: &str) -> Vec<File> {
+        let mut now = self.durable.get(path);
+        let mut found: Vec<Option<&File>> = vec![now];
+        for change in &self.pending {
+            if let Some(changed) = change.outcome(path) {
+                now = changed;
+                found.push(now);
+            }
+        }
+        let certain = |file: &Option<&File>| file.is_some_and(File::is_durable);
+        if found.iter().all(certain) { found.into_iter().flatten().cloned().collect() } else { Vec::new() }
     }
 
     /// The power goes and comes again.
-    pub fn crash(&mut self, rng: &SplitMix) {
+    pub fn crash(&mut self, rng: &SplitMix) -> Loss {
+        let mut loss = Loss::default();
         let kept = rng.index(self.pending.len() + 1);
-        for change in std::mem::take(&mut self.pending).into_iter().take(kept) {
-            change.apply(&mut self.durable);
+        for (number, change) in std::mem::take(&mut self.pending).into_iter().enumerate() {
+            match number < kept {
+                true => change.apply(&mut self.durable),
+                false => loss.lost += 1,
+            }
         }
-        self.durable.values().for_each(|file| file.crash(rng));
+        for file in self.durable.values() {
+            match file.crash(rng) {
+                Fate::Whole => {}
+                Fate::Lost => loss.lost += 1,
+                Fate::Torn => loss.torn += 1,
+            }
+        }
+        while let Some((_, file)) = self.names.pop_first() {
+            file.unnamed();
+        }
         self.names = self.durable.clone();
+        self.used = self.names.values().filter(|file| file.named()).map(File::space).sum();
+        loss
+    }
+
+    /// Everything goes, as if the disk was replaced by a new one.
+    pub fn wipe(&mut self) {
+        *self = Self::new(self.capacity);
+    }
+
+    fn fitting(&self, bytes: u64) -> io::Result<u64> {
+        if bytes > self.free() { Err(ErrorKind::StorageFull.into()) } else { Ok(bytes) }
     }
 
     fn change(&mut self, change: Change) {
-        change.clone().apply(&mut self.names);
-        self.pending.push(change);
+        match &change {
+            Change::Link { path, file } => self.put(path, file),
+            Change::Unlink { path } => self.take(path),
+            Change::Rename { from, to, file } => {
+                self.take(to);
+                self.put(to, file);
+                self.take(from);
+            }
+        }
+        self.pending.push_back(change);
+        if self.pending.len() > PENDING_MAX
+            && let Some(oldest) = self.pending.pop_front()
+        {
+            oldest.apply(&mut self.durable);
+        }
+    }
+
+    fn put(&mut self, path: &str, file: &File) {
+        if file.named() {
+            self.used += file.space();
+        }
+        self.names.insert(path.to_owned(), file.clone());
+    }
+
+    fn take(&mut self, path: &str) {
+        if let Some(file) = self.names.remove(path)
+            && file.unnamed()
+        {
+            self.used = self.used.saturating_sub(file.space());
+        }
     }
 }
 
 fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
-}
-
-fn at(kind: ErrorKind, path: &str) -> io::Error {
-    io::Error::new(kind, format!("{path}: {kind}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rename_into_place(files: &mut Files, bytes: &[u8]) -> File {
-        let draft = files.create("a/draft").unwrap();
-        draft.append(bytes);
-        draft.sync();
-        files.rename("a/draft", "a/file").unwrap();
-        draft
-    }
-
-    #[test]
-    fn what_was_fsynced_survives() {
-        for seed in 0..64 {
-            let mut files = Files::default();
-            rename_into_place(&mut files, b"old");
-            files.sync_folder("a");
-            rename_into_place(&mut files, b"new");
-            files.crash(&SplitMix::new(seed));
-            let found = files.open("a/file").unwrap().lock().bytes.clone();
-            assert!(found == b"old" || found == b"new", "{found:?}");
-        }
-    }
-
-    #[test]
-    fn what_was_not_may_be_lost_or_torn() {
-        let outcomes: BTreeSet<Option<usize>> = (0..256)
-            .map(|seed| {
-                let mut files = Files::default();
-                let file = files.create("a/file").unwrap();
-                file.append(&[1; 4 * SECTOR_BYTES]);
-                files.crash(&SplitMix::new(seed));
-                files.open("a/file").ok().map(|file| file.lock().bytes.iter().filter(|b| **b == 1).count())
-            })
-            .collect();
-        assert!(outcomes.contains(&None), "the name");
-        assert!(outcomes.contains(&Some(0)), "the bytes");
-        assert!(outcomes.contains(&Some(4 * SECTOR_BYTES)), "nothing");
-        assert!(outcomes.iter().any(|n| n.is_some_and(|n| n % (4 * SECTOR_BYTES) != 0)), "some sectors");
-    }
-
-    #[test]
-    fn a_rename_to_a_synced_folder_leaves_no_ghost() {
-        let mut files = Files::default();
-        files.create("a/file").unwrap();
-        files.rename("a/file", "b/file").unwrap();
-        files.sync_folder("b");
-        for seed in 0..16 {
-            files.crash(&SplitMix::new(seed));
-            assert_eq!(files.under(""), ["b/file"]);
-        }
-    }
 }

@@ -11,7 +11,7 @@
 //! - [`cluster`]: a scenario's hands: save, load, crash, partition, and the promises that were made to it;
 //! - [`scenarios`]: one file each;
 //! - the seams of `cairn_node::env`: [`clock`], [`rng`], [`spawn`], [`net`], [`disk`], [`log`], [`catalogue`];
-//! - [`files`]: what a machine's disk keeps when the power goes, below [`disk`];
+//! - [`files`]: what a machine's disk keeps when the power goes, below the real `FileDisk` in [`disk`];
 //! - [`trace`]: a hash over all that happened: the same seed gives the same hash.
 //!
 //! One process runs one seed. The same seed twice in one process diverges: some libraries keep counters and hash
@@ -24,10 +24,14 @@
 compile_error!("turmoil seeds tokio's randomness only under `--cfg tokio_unstable`: see .cargo/config.toml");
 
 pub mod catalogue;
+pub mod chronicle;
 pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod files;
+pub mod history;
+pub mod invariants;
+pub mod linear;
 pub mod log;
 pub mod net;
 pub mod rng;

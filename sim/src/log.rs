@@ -2,7 +2,8 @@
 //!
 //! Like the real one it is a write-ahead log: one order of records (entries, votes, truncations, purges), written
 //! behind by a task that gathers what is there, waits as long as a disk does, and calls back. A crash keeps some
-//! prefix of the records that were not durable yet.
+//! prefix of the records that were not durable yet: a record that was torn is as good as lost, because the real log's
+//! checksums end it there.
 
 mod image;
 mod reader;
@@ -22,12 +23,15 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 use tokio::sync::Notify;
 
+use crate::files::Loss;
 use crate::rng::SplitMix;
 use image::{Image, Record};
 pub use reader::MemReader;
 
 /// The longest that a disk takes for an fsync, in microseconds: a fast one, a usual one, a slow one.
 const FSYNC_US_MAX: [u64; 3] = [500, 3_000, 40_000];
+/// What the kernel calls an error of a device.
+const EIO: i32 = 5;
 
 /// What a machine's log device holds. Clones are the same device; it stays when the machine crashes.
 #[derive(Clone, Default)]
@@ -39,17 +43,53 @@ struct Inner {
     durable: Image,
     pending: Vec<Record>,
     waiting: Vec<IOFlushed<Types>>,
+    /// The flush that fails, counted from here.
+    failing: Option<u32>,
+    /// Once one failed, none works again before a restart.
+    failed: bool,
+    /// Records that went with it.
+    gone: u32,
+    /// How many times longer than usual a flush takes; 0 is 1.
+    slowness: u32,
 }
 
 impl LogStore {
-    /// The power goes and comes again.
-    pub fn crash(&self, rng: &SplitMix) {
+    /// The power goes and comes again. A log that failed works again, and nothing is to fail any more.
+    pub fn crash(&self, rng: &SplitMix) -> Loss {
         let mut inner = self.lock();
         let kept = rng.index(inner.pending.len() + 1);
         let pending = std::mem::take(&mut inner.pending);
+        let lost = u32::try_from(pending.len() - kept).unwrap_or(u32::MAX).saturating_add(inner.gone);
         pending.into_iter().take(kept).for_each(|record| inner.durable.take(record));
-        inner.waiting.clear();
-        inner.live = inner.durable.clone();
+        *inner = Inner {
+            live: inner.durable.clone(),
+            durable: std::mem::take(&mut inner.durable),
+            slowness: inner.slowness,
+            ..Inner::default()
+        };
+        Loss { lost, torn: 0 }
+    }
+
+    /// The device is replaced by an empty one. The machine must be off.
+    pub fn wipe(&self) {
+        let mut inner = self.lock();
+        *inner = Inner { slowness: inner.slowness, ..Inner::default() };
+    }
+
+    /// The n-th flush from now on fails: whoever waits for it gets an error, nothing of it is durable, and no later one
+    /// works before a crash. The node must stop.
+    pub fn fail_after(&self, flushes: u32) {
+        self.lock().failing = Some(flushes.max(1));
+    }
+
+    /// Whether a flush failed since the last crash.
+    pub fn failed(&self) -> bool {
+        self.lock().failed
+    }
+
+    /// A flush takes so many times longer than usual, from now on; 0 is 1.
+    pub fn slow(&self, factor: u32) {
+        self.lock().slowness = factor;
     }
 
     fn write(&self, record: Record) {
@@ -61,15 +101,37 @@ impl LogStore {
     fn flush(&self) {
         let mut inner = self.lock();
         let pending = std::mem::take(&mut inner.pending);
-        tracing::trace!(target: "cairn_sim::log", records = pending.len(), last = ?inner.live.last(), "fsync");
-        pending.into_iter().for_each(|record| inner.durable.take(record));
         let waiting = std::mem::take(&mut inner.waiting);
+        let (records, last) = (pending.len(), inner.live.last());
+        if inner.fails() {
+            tracing::trace!(target: "cairn_sim::log", records, ?last, "fsync failed");
+            inner.gone = inner.gone.saturating_add(u32::try_from(records).unwrap_or(u32::MAX));
+            drop(inner);
+            let error = || Err(io::Error::from_raw_os_error(EIO));
+            waiting.into_iter().for_each(|waiter| waiter.io_completed(error()));
+            return;
+        }
+        tracing::trace!(target: "cairn_sim::log", records, ?last, "fsync");
+        pending.into_iter().for_each(|record| inner.durable.take(record));
         drop(inner);
         waiting.into_iter().for_each(|waiter| waiter.io_completed(Ok(())));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Whether the flush that begins now fails.
+    fn fails(&mut self) -> bool {
+        if let Some(left) = &mut self.failing {
+            *left -= 1;
+            if *left == 0 {
+                (self.failing, self.failed) = (None, true);
+            }
+        }
+        self.failed
     }
 }
 
@@ -94,7 +156,8 @@ impl MemLog {
         env.spawn(async move {
             loop {
                 due.notified().await;
-                clock.sleep(Duration::from_micros(rng.below(slowest))).await;
+                let slowness = device.lock().slowness.max(1);
+                clock.sleep(Duration::from_micros(rng.below(slowest)) * slowness).await;
                 device.flush();
             }
         });

@@ -4,7 +4,7 @@
 //! - [`meta`]: the replicated state machine. Commands go in, replies come out; the state changes nowhere else;
 //! - [`plan`]: every decision (where copies go, whether enough are durable, whom to ask first) as a pure function:
 //!   a view goes in, a plan comes out;
-//! - [`disk`]: one node's segment files, and the `Disk` trait with its real version.
+//! - [`disk`]: one node's segment files: the `Disk` trait with its real version, over a file system that can be replaced.
 //!
 //! `meta` and `plan` import nothing but the vocabulary, iterate only ordered maps, and take time, liveness and
 //! randomness as arguments: every node that applies the same log reaches the same state, and any decision can be

@@ -237,8 +237,8 @@ pub struct Segment {
     pub labels: BTreeMap<String, String>,
     /// The `Register` that made it, when, and its first epoch: it expires if no version follows.
     pub registered: (RequestId, LogTime, Epoch),
-    /// The `Claim` that set the owner, if one did: late retries still get their answer.
-    pub claimed: Option<RequestId>,
+    /// The `Claim` that set the owner, if one did, and the head that it took over: late retries still get their answer.
+    pub claimed: Option<(RequestId, Version)>,
     /// The last commit or change of owner, for people.
     pub modified: WallTime,
     /// The log index of the last change.

@@ -190,6 +190,9 @@ impl RaftStateMachine<Types> for Machine {
                 EntryPayload::Normal(app) => {
                     let before = self.view.state.segments.clone();
                     let reply = self.view.state.apply(at, &app.0);
+                    if let Err(rejection) = &reply {
+                        tracing::debug!(index = at.index, ?rejection, "an entry was refused");
+                    }
                     self.view.history.record(&before, &self.view.state, app.0.at);
                     if app.0.stamp.term == at.term {
                         self.view.stamped = Some((at.term, self.env.clock.now()));

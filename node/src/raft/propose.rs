@@ -20,7 +20,7 @@ use openraft::type_config::alias::{InstantOf, SerdeInstantOf};
 use openraft::{Instant, ReadPolicy};
 use tarpc::client::RpcError;
 
-use super::rpc::{BareClaim, NotNow, PeerClient, Taken, context};
+use super::rpc::{Decided, NotNow, PeerClient, context};
 use super::types::{AppEntry, LogId};
 use super::{Types, View};
 use crate::core::Core;
@@ -42,27 +42,27 @@ impl Core {
     /// # Errors
     /// Unavailable, with the outcome unknown if it may have been appended.
     pub async fn propose(&self, command: Command, deadline: Duration) -> Result<Reply, Error> {
+        Ok(self.decide(command, deadline).await?.reply)
+    }
+
+    /// The same, and waits until it is applied here too: what this node is asked next, it knows.
+    ///
+    /// # Errors
+    /// As of [`Core::propose`].
+    pub async fn propose_and_see(&self, command: Command, deadline: Duration) -> Result<Reply, Error> {
+        let Decided { reply, at } = self.decide(command, deadline).await?;
+        // It is decided, whether or not this node sees it in time.
+        let _ = self.applied(Some(at), deadline).await;
+        Ok(reply)
+    }
+
+    /// Finds the leader, and asks until it answers.
+    async fn decide(&self, command: Command, deadline: Duration) -> Result<Decided, Error> {
         let size = bincode_options().serialized_size(&command).unwrap_or(u64::MAX);
         if size > COMMAND_BYTES_MAX {
             let message = format!("the request takes {size} bytes, more than the {COMMAND_BYTES_MAX} that any may");
             return Err(Error::new(Code::Invalid, message).hint("give fewer or shorter labels"));
         }
-        self.at_the_leader(deadline, |leader, limit| self.propose_at(leader, command.clone(), limit)).await
-    }
-
-    /// Has the leader claim a name as it has it, until `deadline`; none if it knows no such name.
-    ///
-    /// # Errors
-    /// As of [`Core::propose`].
-    pub async fn claim(&self, claim: BareClaim, deadline: Duration) -> Result<Option<Taken>, Error> {
-        self.at_the_leader(deadline, |leader, limit| self.claim_at(leader, claim.clone(), limit)).await
-    }
-
-    /// Finds the leader, and asks until it answers.
-    async fn at_the_leader<T, F>(&self, deadline: Duration, ask: impl Fn(NodeId, Duration) -> F) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, NotNow>>,
-    {
         let mut unsure = false;
         loop {
             let left = deadline.saturating_sub(self.env.clock.now());
@@ -70,8 +70,8 @@ impl Core {
                 self.pause_or_give_up(deadline, "no leader is known", unsure).await?;
                 continue;
             };
-            let why = match ask(leader, left.min(TRY_MAX)).await {
-                Ok(answer) => return Ok(answer),
+            let why = match self.propose_at(leader, command.clone(), left.min(TRY_MAX)).await {
+                Ok(decided) => return Ok(decided),
                 Err(NotNow::Full) => {
                     let error =
                         Error::new(Code::Unavailable, "the leader's disk is nearly full: it takes no new entries");
@@ -146,16 +146,10 @@ impl Core {
         (metrics.current_leader == Some(self.me().0)).then_some(metrics.current_term)
     }
 
-    async fn propose_at(&self, leader: NodeId, command: Command, limit: Duration) -> Result<Reply, NotNow> {
+    async fn propose_at(&self, leader: NodeId, command: Command, limit: Duration) -> Result<Decided, NotNow> {
         let sent = command.clone();
         let there = |peer: PeerClient| async move { peer.propose(context(), sent).await };
         self.here_or_there(leader, limit, self.propose_here(command), there).await
-    }
-
-    async fn claim_at(&self, leader: NodeId, claim: BareClaim, limit: Duration) -> Result<Option<Taken>, NotNow> {
-        let sent = claim.clone();
-        let there = |peer: PeerClient| async move { peer.claim(context(), sent).await };
-        self.here_or_there(leader, limit, self.claim_as_applied(claim), there).await
     }
 
     async fn here_or_there<T, F>(
@@ -178,17 +172,8 @@ impl Core {
         }
     }
 
-    /// Claims a name as this node, if it leads, has applied it. A claim on what is not the newest is refused (R3).
-    pub async fn claim_as_applied(&self, claim: BareClaim) -> Result<Option<Taken>, NotNow> {
-        let BareClaim { request, name, node } = claim;
-        let found = self.view.borrow().state.by_name(&name).map(|segment| (segment.id, segment.epoch, segment.head));
-        let Some((segment, epoch, head)) = found else { return Ok(None) };
-        let reply = self.propose_here(Command::Claim { request, segment, epoch, head, node }).await?;
-        Ok(Some(Taken { head, reply }))
-    }
-
     /// Appends a command to this node's own log, if it leads.
-    pub async fn propose_here(&self, command: Command) -> Result<Reply, NotNow> {
+    pub async fn propose_here(&self, command: Command) -> Result<Decided, NotNow> {
         let Some(term) = self.leading() else {
             return Err(NotNow::NotLeader(self.leader()));
         };
@@ -198,7 +183,7 @@ impl Core {
         let clock = self.view.borrow().clock(term, self.env.clock.now());
         let entry = Entry { stamp: Stamp { clock, term }, at: self.env.clock.wall(), command };
         match self.raft.client_write(AppEntry(entry)).await {
-            Ok(done) => done.data.0.ok_or(NotNow::Unsure),
+            Ok(done) => Ok(Decided { reply: done.data.0.ok_or(NotNow::Unsure)?, at: done.log_id }),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
                 Err(NotNow::NotLeader(to.leader_id.map(NodeId)))
             }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use cairn_client::api::{LoadRequest, Loaded, Progress};
 use cairn_store::id::{CopyId, NodeId};
-use cairn_store::meta::{Command, Reply, Request};
-use cairn_store::name::Name;
-use cairn_store::segment::Version;
+use cairn_store::meta::{Command, Reply};
 use cairn_store::time::LogTime;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
@@ -39,24 +37,13 @@ pub enum NotNow {
     Full,
 }
 
-/// A claim of a name as it is.
+/// What became of a command, and where in the log it stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct BareClaim {
-    /// Whose.
-    pub request: Request,
-    /// What.
-    pub name: Name,
-    /// For whom.
-    pub node: NodeId,
-}
-
-/// What became of a bare claim.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Taken {
-    /// The version that it was claimed with.
-    pub head: Version,
+pub struct Decided {
     /// The state machine's answer.
     pub reply: Reply,
+    /// Its entry.
+    pub at: LogId,
 }
 
 /// What members ask each other.
@@ -71,9 +58,7 @@ pub trait Peer {
     /// Raft.
     async fn transfer(request: TransferLeaderRequest<Types>) -> Result<TransferLeaderResponse<Types>, Stopped>;
     /// To the leader: appends a command, and answers once it is applied there.
-    async fn propose(command: Command) -> Result<Reply, NotNow>;
-    /// To the leader: claims a name as it has applied it; none if it knows no such name.
-    async fn claim(claim: BareClaim) -> Result<Option<Taken>, NotNow>;
+    async fn propose(command: Command) -> Result<Decided, NotNow>;
     /// To the leader: the entry that a linearizable read must have applied.
     async fn read_index() -> Result<Option<LogId>, NotNow>;
     /// To the leader: how long ago it heard each member, in milliseconds.
@@ -134,12 +119,8 @@ impl Peer for PeerServer {
         self.core().raft.handle_transfer_leader(request).await.map_err(stopped)
     }
 
-    async fn propose(self, _: Context, command: Command) -> Result<Reply, NotNow> {
+    async fn propose(self, _: Context, command: Command) -> Result<Decided, NotNow> {
         self.core().propose_here(command).await
-    }
-
-    async fn claim(self, _: Context, claim: BareClaim) -> Result<Option<Taken>, NotNow> {
-        self.core().claim_as_applied(claim).await
     }
 
     async fn read_index(self, _: Context) -> Result<Option<LogId>, NotNow> {

@@ -172,7 +172,7 @@ impl Loading<'_> {
         match self.core.propose(command, deadline).await? {
             Err(Rejection::HeadMoved { .. }) => Ok(None),
             reply => match self.core.answer(name, reply)? {
-                Outcome::Claimed { epoch } => Ok(Some(epoch)),
+                Outcome::Claimed { epoch, .. } => Ok(Some(epoch)),
                 other => Err(unexpected(&other)),
             },
         }

@@ -9,12 +9,11 @@ use cairn_store::id::{RequestId, SegmentId};
 use cairn_store::meta::{Command, Outcome, Rejection, Reply, Request, Scope};
 use cairn_store::name::Name;
 use cairn_store::node::Role;
-use cairn_store::segment::Version;
+use cairn_store::segment::{Segment, Version};
 
 use super::Service;
 use super::answer::{no_such_name, no_such_node, unexpected};
 use super::save::until;
-use crate::raft::rpc::{BareClaim, Taken};
 
 impl Service {
     pub(super) async fn claim_here(&self, request: ClaimRequest) -> Result<Claimed, Error> {
@@ -26,27 +25,34 @@ impl Service {
             );
         }
         let deadline = self.deadline(request.wait);
-        let step = |what| until(core, request.request.step(what), deadline);
-        // What a leader has applied is nearly always the newest, and a claim on anything older is refused: so one round
+        let step = |what: &str| until(core, request.request.step(&format!("{what} {name}")), deadline);
+        let claim = |request, segment: &Segment| {
+            // A bare claim passes the head that it looked up (R3).
+            let Segment { id: segment, epoch, head, .. } = *segment;
+            Command::Claim { request, segment, epoch, head, node: core.me() }
+        };
+        let (first, second) = (step("claim"), step("claim what was read"));
+        // What this node has applied is nearly always the newest, and a claim on anything older is refused: so one round
         // is enough.
-        let claim = BareClaim { request: step("claim"), name: name.clone(), node: core.me() };
-        if let Some(Taken { head, reply }) = core.claim(claim, deadline).await?
-            && !reply.as_ref().is_err_and(outdated)
-        {
-            return self.claimed(name, head, reply);
+        if let Some(segment) = core.now().state.by_name(name) {
+            let reply = core.propose_and_see(claim(first, segment), deadline).await?;
+            if !reply.as_ref().is_err_and(outdated) {
+                return self.claimed(name, reply);
+            }
         }
         let state = core.read(deadline).await?.state;
+        // The answer to the first step is remembered, refusals too; and an earlier try may have done either.
+        let answers = [second.id, first.id].map(|step| state.answer(step));
+        if let Some(reply) = answers.into_iter().flatten().find(|reply| !reply.as_ref().is_err_and(outdated)) {
+            return self.claimed(name, reply.clone());
+        }
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
-        let (epoch, head) = (segment.epoch, segment.head);
-        // The answer to the first step is remembered, refusals too.
-        let request = step("claim what was read");
-        let command = Command::Claim { request, segment: segment.id, epoch, head, node: core.me() };
-        self.claimed(name, head, core.propose(command, deadline).await?)
+        self.claimed(name, core.propose_and_see(claim(second, segment), deadline).await?)
     }
 
-    fn claimed(&self, name: &Name, head: Version, reply: Reply) -> Result<Claimed, Error> {
+    fn claimed(&self, name: &Name, reply: Reply) -> Result<Claimed, Error> {
         match self.core.answer(name, reply)? {
-            Outcome::Claimed { epoch } => {
+            Outcome::Claimed { epoch, head } => {
                 let head = Some(head).filter(|head| *head != Version::NONE);
                 Ok(Claimed { name: name.clone(), owner: self.core.profile.name.clone(), epoch, head })
             }
@@ -56,55 +62,57 @@ impl Service {
 
     pub(super) async fn release_segment(&self, request: ReleaseRequest) -> Result<(), Error> {
         let ReleaseRequest { request: id, wait, name, epoch } = request;
-        let release = |request, segment| Command::Release { request, segment, epoch };
-        self.change(&name, id.step("release"), wait, release).await
+        let what = format!("release {epoch}");
+        self.change(&name, id, &what, wait, |request, segment| Command::Release { request, segment, epoch }).await
     }
 
     pub(super) async fn remove_segment(&self, request: RemoveRequest) -> Result<(), Error> {
-        let (core, name) = (&self.core, &request.name);
-        let deadline = self.deadline(request.wait);
-        let state = core.read(deadline).await?.state;
-        let step = until(core, request.request.step("remove"), deadline);
-        let Some(segment) = state.by_name(name) else {
-            // A retry whose first try was applied finds nothing, and is done.
-            return match state.answer(step.id) {
-                Some(Ok(_)) => Ok(()),
-                _ => Err(no_such_name(name)),
-            };
-        };
-        let scope = request.version.map_or(Scope::Segment, Scope::Version);
-        if request.dry_run {
+        let RemoveRequest { request: id, wait, name, version, dry_run } = request;
+        let scope = version.map_or(Scope::Segment, Scope::Version);
+        if dry_run {
+            let state = self.core.read(self.deadline(wait)).await?.state;
+            let segment = state.by_name(&name).ok_or_else(|| no_such_name(&name))?;
             let foretold = state.can_unregister(segment.id, scope);
-            return core.answer(name, foretold.map(|()| Outcome::Done)).map(drop);
+            return self.core.answer(&name, foretold.map(|()| Outcome::Done)).map(drop);
         }
-        let command = Command::Unregister { request: step, segment: segment.id, scope };
-        core.answer(name, core.propose(command, deadline).await?).map(drop)
+        let what = format!("remove {scope:?}");
+        self.change(&name, id, &what, wait, |request, segment| Command::Unregister { request, segment, scope }).await
     }
 
     pub(super) async fn pin_version(&self, request: PinRequest) -> Result<(), Error> {
         let PinRequest { request: id, wait, name, version } = request;
-        self.change(&name, id.step("pin"), wait, |request, segment| Command::Pin { request, segment, version }).await
+        let what = format!("pin {version}");
+        self.change(&name, id, &what, wait, |request, segment| Command::Pin { request, segment, version }).await
     }
 
     pub(super) async fn unpin_versions(&self, request: UnpinRequest) -> Result<(), Error> {
         let UnpinRequest { request: id, wait, name, version } = request;
-        let unpin = |request, segment| Command::Unpin { request, segment, version };
-        self.change(&name, id.step("unpin"), wait, unpin).await
+        let what = format!("unpin {version:?}");
+        self.change(&name, id, &what, wait, |request, segment| Command::Unpin { request, segment, version }).await
     }
 
     /// Looks a name up, and has the cluster apply a command about its segment.
+    ///
+    /// A retry is answered as before, whatever the name stands for by now: another registration of it, or none.
     async fn change(
         &self,
         name: &Name,
-        step: RequestId,
+        request: RequestId,
+        what: &str,
         wait: Duration,
         command: impl FnOnce(Request, SegmentId) -> Command,
     ) -> Result<(), Error> {
         let (core, deadline) = (&self.core, self.deadline(wait));
+        let step = request.step(&format!("{what} {name}"));
         let state = core.read(deadline).await?.state;
-        let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?.id;
-        let command = command(until(core, step, deadline), segment);
-        core.answer(name, core.propose(command, deadline).await?).map(drop)
+        let reply = match state.answer(step) {
+            Some(reply) => reply.clone(),
+            None => {
+                let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?.id;
+                core.propose(command(until(core, step, deadline), segment), deadline).await?
+            }
+        };
+        core.answer(name, reply).map(drop)
     }
 
     pub(super) async fn drain_node(

@@ -4,19 +4,22 @@
 //! - `own`: the owner's own copy.
 
 mod own;
+mod settled;
 mod transfer;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_client::api::{Code, Error, Progress, Replica, SaveRequest, Saved};
-use cairn_store::id::{NodeId, RequestId, SegmentId};
+use cairn_client::api::{self, Code, Error, Progress, SaveRequest, Saved};
+use cairn_store::id::{RequestId, SegmentId};
 use cairn_store::meta::state::REGISTRATION_TTL;
 use cairn_store::meta::{Command, Commit, Outcome, Request, Scope, State};
 use cairn_store::node::Role;
 use cairn_store::plan::place::{Candidate, Wish, place};
 use cairn_store::segment::{Epoch, KEEP_MAX, LABEL_BYTES_MAX, LABELS_MAX, REPLICAS_MAX, SIZE_MAX, Segment, Version};
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::unexpected;
 use super::{Service, WAIT_MAX};
@@ -89,8 +92,8 @@ struct Save {
 }
 
 impl Save {
-    async fn run(self) -> Result<Saved, Error> {
-        let Self { core, request, meter } = &self;
+    async fn run(&self) -> Result<Saved, Error> {
+        let Self { core, request, meter } = self;
         if core.profile.role == Role::Storage {
             let message = format!("{} is a storage-only node: it owns nothing", core.profile.name);
             return Err(
@@ -102,17 +105,25 @@ impl Save {
         let place = place.map_err(|_| Error::unavailable("the node is stopping"))?;
         let deadline = self.deadline();
         let state = core.read(deadline).await?.state;
-        let known = state.by_name(&request.name);
-        if let Some(done) = known.and_then(|segment| self.committed(&state, segment)) {
+        if let Some(done) = self.committed(&state) {
             return Ok(done);
         }
-        match known {
+        // What is refused here is refused for good: owners, epochs and heads do not come back.
+        match state.by_name(&request.name) {
             Some(segment) => check_segment(core, segment, request)?,
             None => check_new(request)?,
         }
+        match self.attempt(&state, deadline, place).await {
+            Err(error) if !error.retryable && error.outcome == api::Outcome::None => self.rule_out(error).await,
+            result => result,
+        }
+    }
+
+    async fn attempt(&self, state: &State, deadline: Duration, place: OwnedSemaphorePermit) -> Result<Saved, Error> {
+        let Self { core, request, meter } = self;
         let source = self.open().await?;
-        let wish = self.plan(&state, source.opened.size())?;
-        let target = match known {
+        let wish = self.plan(state, source.opened.size())?;
+        let target = match state.by_name(&request.name) {
             Some(segment) => {
                 // An earlier try of this very request may have taken the name.
                 let own = (0..REGISTERS_MAX).any(|nth| segment.registered.0 == self.register_step(nth));
@@ -120,7 +131,7 @@ impl Save {
                 let (id, registered) = (segment.id, segment.registered.0);
                 Target { segment: id, registered, epoch: segment.epoch, head: segment.head, new }
             }
-            None => self.register(self.next_register(&state), deadline).await?,
+            None => self.register(self.next_register(state), deadline).await?,
         };
         let size = source.opened.size();
         tracing::info!(name = %request.name, request = %request.request, size, "save begins");
@@ -137,7 +148,7 @@ impl Save {
             }
             Err(error) => {
                 tracing::warn!(name = %request.name, request = %request.request, %error, "save failed");
-                if target.new && error.outcome == cairn_client::api::Outcome::None {
+                if target.new && error.outcome == api::Outcome::None {
                     self.free_name(target).await;
                 }
             }
@@ -271,7 +282,7 @@ impl Save {
         let command = Command::Commit { request: until(core, self.step("commit"), deadline), commit };
         let reply = core.propose(command, deadline).await?;
         let (version, epoch, digest) = match core.answer(&request.name, reply)? {
-            Outcome::Committed { version, epoch, digest } => (version, epoch, digest),
+            Outcome::Committed { version, epoch, digest, .. } => (version, epoch, digest),
             other => return Err(unexpected(&other)),
         };
         let replicas = transfer.replicas();
@@ -299,27 +310,6 @@ impl Save {
         let command = Command::Unregister { request, segment: target.segment, scope: Scope::IfEmpty };
         // If no leader hears it, the registration expires.
         let _ = core.propose(command, deadline).await;
-    }
-
-    /// A late retry of a save that was committed gets its own result (R6), whichever node is asked.
-    fn committed(&self, state: &State, segment: &Segment) -> Option<Saved> {
-        let (core, request, commit) = (&self.core, &self.request, self.step("commit"));
-        let (version, record) = segment.versions.iter().find(|(_, v)| v.request == commit)?;
-        let name_of = |node: NodeId| state.members.get(&node).map(|m| m.profile.name.clone());
-        let others = record.copies.iter().filter(|c| c.node != record.owner);
-        Some(Saved {
-            name: segment.name.clone(),
-            segment: segment.id,
-            kind: segment.kind,
-            version: *version,
-            epoch: record.epoch,
-            size: record.size,
-            digest: record.digest,
-            owner: name_of(record.owner).unwrap_or_else(|| core.profile.name.clone()),
-            replicas: others.filter_map(|c| Some(Replica { node: name_of(c.node)?, state: c.state })).collect(),
-            ack: request.ack,
-            bytes_sent: 0,
-        })
     }
 }
 

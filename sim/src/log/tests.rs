@@ -16,12 +16,13 @@ use crate::net::SimNet;
 use crate::spawn::SimSpawn;
 
 fn env() -> Env {
+    let disk = MemDisk::new("n1", 1 << 20);
     Env {
         clock: Arc::new(SimClock::default()),
         rng: Arc::new(SplitMix::new(1)),
-        spawn: Arc::new(SimSpawn),
+        spawn: Arc::new(SimSpawn::new(SplitMix::new(2), disk.slowness())),
         net: Arc::new(SimNet),
-        disk: Arc::new(MemDisk::new("n1", 1 << 20)),
+        disk: disk.boot(),
         catalogue: Arc::new(MemCatalogue::default()),
     }
 }
@@ -60,12 +61,58 @@ async fn a_crash_keeps_what_was_called_durable_and_some_of_the_rest() {
         let read = log.get_log_reader().await.try_get_log_entries(0..9).await.unwrap().len();
         assert_eq!(read, 4, "readable at once");
 
-        store.crash(&SplitMix::new(seed));
+        let loss = store.crash(&SplitMix::new(seed));
         let mut log = MemLog::open(store, &env(), SplitMix::new(seed));
         let kept = log.get_log_reader().await.try_get_log_entries(0..9).await.unwrap().len();
         assert!((2..=4).contains(&kept), "{kept}");
+        assert_eq!(loss, Loss { lost: 4 - u32::try_from(kept).unwrap(), torn: 0 });
         assert_eq!(log.get_log_reader().await.read_vote().await.unwrap(), Some(Vote::new(3, 1)));
         lengths.insert(kept);
     }
     assert_eq!(lengths.len(), 3, "{lengths:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failed_flush_nothing_is_durable_before_a_restart() {
+    let store = LogStore::default();
+    let mut log = MemLog::open(store.clone(), &env(), SplitMix::new(1));
+    log.save_vote(&Vote::new(3, 1)).await.unwrap();
+    store.fail_after(2);
+    let mut append = async |index| {
+        let (tell, durable) = Types::oneshot();
+        log.append([entry(index)], IOFlushed::signal(tell)).await.unwrap();
+        durable.await.unwrap().map_err(|e| e.raw_os_error())
+    };
+    assert_eq!(append(0).await, Ok(()));
+    assert!(!store.failed());
+    assert_eq!(append(1).await, Err(Some(EIO)));
+    assert_eq!(append(2).await, Err(Some(EIO)), "a log that left a gap must not go on");
+    assert!(store.failed() && log.save_vote(&Vote::new(4, 1)).await.is_err());
+
+    assert_eq!(store.crash(&SplitMix::new(1)), Loss { lost: 3, torn: 0 });
+    assert!(!store.failed());
+    let mut log = MemLog::open(store.clone(), &env(), SplitMix::new(2));
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(entry(0).log_id));
+    log.save_vote(&Vote::new(5, 1)).await.unwrap();
+    assert_eq!(log.get_log_reader().await.read_vote().await.unwrap(), Some(Vote::new(5, 1)));
+
+    store.wipe();
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id, None);
+    assert_eq!(log.get_log_reader().await.read_vote().await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_device_takes_longer() {
+    let store = LogStore::default();
+    let mut log = MemLog::open(store.clone(), &env(), SplitMix::new(1));
+    let mut spans = Vec::new();
+    for factor in [1, 50] {
+        store.slow(factor);
+        let begun = tokio::time::Instant::now();
+        for term in 0..20 {
+            log.save_vote(&Vote::new(term, 1)).await.unwrap();
+        }
+        spans.push(begun.elapsed());
+    }
+    assert!(spans[1] > spans[0] * 20, "{spans:?}");
 }

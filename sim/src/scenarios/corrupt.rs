@@ -8,6 +8,7 @@ use cairn_store::segment::CopyState;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::cluster::Cluster;
+use crate::disk::Part;
 
 /// How long the cluster may take to learn of it.
 const NEWS_MAX: Duration = Duration::from_secs(20);
@@ -75,7 +76,7 @@ impl Rotten {
                 Some(segment.versions.get(&saved.version)?.copies.iter().find(|c| c.node == id)?.id)
             })
             .await?;
-        machine.disk.corrupt(copy, cluster.rng.index(bytes.len()))?;
+        machine.disk.rot(copy, Part::Bytes, cluster.rng.index(bytes.len()))?;
         Ok(Self { name, bytes, bad, good, loader, copy })
     }
 

@@ -44,9 +44,9 @@ pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64) -> any
     let env = Env {
         clock: Arc::new(SimClock::default()),
         rng: Arc::new(SplitMix::of(seed, name, boot)),
-        spawn: Arc::new(SimSpawn),
+        spawn: Arc::new(SimSpawn::new(SplitMix::of(seed, &format!("disk of {name}"), boot), machine.disk.slowness())),
         net: Arc::new(SimNet),
-        disk: Arc::new(machine.disk.clone()),
+        disk: machine.disk.boot(),
         catalogue: Arc::new(MemCatalogue::default()),
     };
     let log = MemLog::open(machine.log.clone(), &env, SplitMix::of(seed, &format!("log of {name}"), boot));

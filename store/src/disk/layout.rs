@@ -5,13 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::real::RealFileSystem;
+use super::system::{FileSystem, NewFile};
 use super::{Disk, ReadAt, SegmentWriter, Space, Toc, plain, read, scan, write};
 use crate::id::{CopyId, Incarnation};
 
@@ -29,10 +32,11 @@ pub(super) const DRAFT: &str = "toc.tmp";
 
 const FOLDERS: [&str; 6] = ["catalogue", "log", "quarantine", "segments", "snapshots", "spool"];
 
-/// One node's folder on a real file system.
+/// One node's folder: on the real file system, unless it is told another.
 #[derive(Debug)]
 pub struct FileDisk {
     dir: PathBuf,
+    pub(super) files: Arc<dyn FileSystem>,
     /// Numbers the drafts of `.toc` files: two at once of one copy must not share a file.
     drafts: AtomicU64,
 }
@@ -41,15 +45,15 @@ impl FileDisk {
     /// Makes the folders, durably, and marks the spool with `mark`. What exists already is kept.
     pub fn create(dir: &Path, mark: Incarnation) -> io::Result<Self> {
         let disk = Self::new(dir);
-        make_root(dir)?;
+        disk.make_root(dir)?;
         disk.folders().try_for_each(|folder| make_folder(&folder))?;
         // Made first and synced afterwards: the first fsync commits the work of all.
-        disk.folders().try_for_each(|folder| sync_folder(&folder))?;
-        sync_folder(dir)?;
+        disk.folders().try_for_each(|folder| disk.sync_folder(&folder))?;
+        disk.sync_folder(dir)?;
         // The spool is open to applications: what stands in place of the mark is replaced without being opened.
         let path = disk.spool().join(SPOOL_MARK);
         let text = mark.to_string();
-        replace(&path, &path.with_extension("tmp"), |mut file| file.write_all(text.as_bytes()))?;
+        disk.replace(&path, &path.with_extension("tmp"), |file| file.append(text.as_bytes()))?;
         Ok(disk)
     }
 
@@ -70,6 +74,11 @@ impl FileDisk {
     /// A folder that is taken as it is, for a check that tells what is wrong with it.
     pub fn unchecked(dir: &Path) -> Self {
         Self::new(dir)
+    }
+
+    /// A node's folder on another file system, which has all folders already.
+    pub fn over(files: Arc<dyn FileSystem>, dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf(), files, drafts: AtomicU64::new(0) }
     }
 
     /// The node's folder.
@@ -94,7 +103,7 @@ impl FileDisk {
     /// The text of `node.toml`, if the node has an identity.
     pub fn read_identity(&self) -> io::Result<Option<String>> {
         let path = self.identity();
-        match plain::read_text(&path) {
+        match self.read_text(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             read => read.map(Some),
         }
@@ -104,9 +113,9 @@ impl FileDisk {
     pub fn write_identity(&self, text: &str) -> io::Result<()> {
         let path = self.identity();
         match self.read_identity()? {
-            None => replace(&path, &path.with_extension("tmp"), |mut file| file.write_all(text.as_bytes())),
+            None => self.replace(&path, &path.with_extension("tmp"), |file| file.append(text.as_bytes())),
             // The attempt that wrote it may have ended before the folder was durable.
-            Some(old) if old == text => sync_folder(&self.dir),
+            Some(old) if old == text => self.sync_folder(&self.dir),
             Some(_) => {
                 let text = format!("{}: the folder has another identity already", path.display());
                 Err(io::Error::new(ErrorKind::AlreadyExists, text))
@@ -114,8 +123,72 @@ impl FileDisk {
         }
     }
 
+    /// The text of a small file of the folder.
+    fn read_text(&self, path: &Path) -> io::Result<String> {
+        self.files.read(path, plain::TEXT_BYTES_MAX + 1).and_then(plain::text).map_err(at(path))
+    }
+
+    /// Whether there is anything under a name.
+    pub(super) fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.files.exists(path).map_err(at(path))
+    }
+
+    /// Removes a file; tells whether there was one.
+    pub(super) fn remove(&self, path: &Path) -> io::Result<bool> {
+        match self.files.remove(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(at(path)(error)),
+        }
+    }
+
+    /// Makes the names in a folder durable.
+    pub(super) fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.files.sync_folder(path).map_err(at(path))
+    }
+
+    /// Puts a file in place of `path`, whole and durable or not at all. The draft lies in the same folder.
+    pub(super) fn replace(
+        &self,
+        path: &Path,
+        draft: &Path,
+        fill: impl FnOnce(&mut dyn NewFile) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.remove(draft)?;
+        let filled = self.files.draft(draft).and_then(|mut file| {
+            fill(file.as_mut())?;
+            file.sync()
+        });
+        if let Err(error) = filled.and_then(|()| self.files.rename(draft, path)) {
+            // On a full disk the draft must not keep its space; if it stays, the next start removes it.
+            let _ = self.remove(draft);
+            return Err(at(path)(error));
+        }
+        self.sync_folder(parent(path))
+    }
+
+    /// Makes the node's folder and what is missing above it, durably.
+    fn make_root(&self, dir: &Path) -> io::Result<()> {
+        let above = parent(dir);
+        match fs::create_dir(dir) {
+            Ok(()) => self.sync_folder(above),
+            Err(error) if error.kind() == ErrorKind::NotFound && above != dir => {
+                self.make_root(above)?;
+                make_folder(dir)?;
+                self.sync_folder(above)
+            }
+            // An earlier attempt may have ended before the fsync. A folder made for us by others may lie in one that we
+            // cannot read.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.sync_folder(above) {
+                Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
+                _ => Ok(()),
+            },
+            Err(error) => Err(at(dir)(error)),
+        }
+    }
+
     fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_path_buf(), drafts: AtomicU64::new(0) }
+        Self::over(Arc::new(RealFileSystem), dir)
     }
 
     fn identity(&self) -> PathBuf {
@@ -178,7 +251,7 @@ impl Disk for FileDisk {
     }
 
     fn open_spool(&self, file: &str) -> io::Result<Box<dyn ReadAt>> {
-        Ok(Box::new(read::open_spool(&self.spool(), file)?))
+        read::open_spool(self, file)
     }
 
     /// Where hard links work, `.seg` and the spool file are one inode: whoever keeps the file open for writing can
@@ -206,7 +279,7 @@ impl Disk for FileDisk {
     }
 
     fn open(&self, copy: CopyId) -> io::Result<Box<dyn ReadAt>> {
-        Ok(Box::new(read::open(&self.seg(copy))?))
+        read::open(self, &self.seg(copy))
     }
 
     fn path(&self, copy: CopyId) -> PathBuf {
@@ -214,7 +287,7 @@ impl Disk for FileDisk {
     }
 
     fn read_toc(&self, copy: CopyId) -> io::Result<Toc> {
-        read::read_toc(&self.toc(copy), copy)
+        read::read_toc(self, copy)
     }
 
     fn unlink(&self, copy: CopyId) -> io::Result<()> {
@@ -230,7 +303,7 @@ impl Disk for FileDisk {
     }
 
     fn forget(&self, copy: CopyId) -> io::Result<()> {
-        [SEG, TOC].iter().try_for_each(|part| remove(&self.in_quarantine(copy, part)).map(drop))
+        [SEG, TOC].iter().try_for_each(|part| self.remove(&self.in_quarantine(copy, part)).map(drop))
     }
 
     fn scan(&self) -> io::Result<Vec<Toc>> {
@@ -238,15 +311,15 @@ impl Disk for FileDisk {
     }
 
     fn space(&self) -> io::Result<Space> {
-        read::space(&self.dir)
+        self.files.space(&self.dir).map_err(at(&self.dir))
     }
 
     fn write_snapshot(&self, records: &mut dyn Iterator<Item = Vec<u8>>) -> io::Result<()> {
-        write::write_snapshot(&self.snapshot(), records)
+        write::write_snapshot(self, &self.snapshot(), records)
     }
 
     fn read_snapshot(&self) -> io::Result<Option<Box<dyn io::Read + Send>>> {
-        read::read_snapshot(&self.snapshot())
+        read::read_snapshot(self, &self.snapshot())
     }
 }
 
@@ -260,55 +333,6 @@ pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
             kind => kind,
         };
         io::Error::new(kind, format!("{}: {error}", path.display()))
-    }
-}
-
-/// Removes a file; tells whether there was one.
-pub(super) fn remove(path: &Path) -> io::Result<bool> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(at(path)(error)),
-    }
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(at(path))
-}
-
-/// Puts a file in place of `path`, whole and durable or not at all. The draft lies in the same folder.
-pub(super) fn replace(path: &Path, draft: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-    remove(draft)?;
-    let filled = File::create_new(draft).and_then(|file| {
-        fill(&file)?;
-        file.sync_all()
-    });
-    if let Err(error) = filled.and_then(|()| fs::rename(draft, path)) {
-        // On a full disk the draft must not keep its space; if it stays, the next start removes it.
-        let _ = remove(draft);
-        return Err(at(path)(error));
-    }
-    sync_folder(parent(path))
-}
-
-/// Makes the node's folder and what is missing above it, durably.
-fn make_root(dir: &Path) -> io::Result<()> {
-    let above = parent(dir);
-    match fs::create_dir(dir) {
-        Ok(()) => sync_folder(above),
-        Err(error) if error.kind() == ErrorKind::NotFound && above != dir => {
-            make_root(above)?;
-            make_folder(dir)?;
-            sync_folder(above)
-        }
-        // An earlier attempt may have ended before the fsync. A folder made for us by others may lie in one that we
-        // cannot read.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => match sync_folder(above) {
-            Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
-            _ => Ok(()),
-        },
-        Err(error) => Err(at(dir)(error)),
     }
 }
 

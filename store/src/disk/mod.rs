@@ -13,6 +13,9 @@
 //! fsync ([`SegmentWriter::sync`]), `.toc` written beside, fsynced, renamed, its folder fsynced ([`Disk::publish`]).
 //! Whatever was begun and not published is removed at the next start.
 //!
+//! The order is [`FileDisk`]'s, the single steps are a [`FileSystem`]'s: the simulation brings one that forgets what was
+//! not fsynced, and so runs the same order.
+//!
 //! Every function blocks. A full disk is `ErrorKind::StorageFull`; a lack of descriptors or of memory, which says
 //! nothing about the disk, `ResourceBusy` or `OutOfMemory`. Any other error of a write or of an fsync is a local fault:
 //! the caller stops the node and never tries again.
@@ -21,13 +24,16 @@ mod direct;
 mod layout;
 mod plain;
 mod read;
+mod real;
 mod scan;
 mod spool;
+mod system;
 mod table;
 #[cfg(test)]
 mod tests;
 mod write;
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -37,12 +43,15 @@ pub use direct::{DIRECT_BYTES_MIN, SequentialFile};
 pub use layout::{FileDisk, SPOOL_MARK};
 pub use plain::read_text;
 pub use scan::Found;
+pub use system::{FileSystem, Names, NewFile};
 pub use table::{TOC_KIND, Toc};
 
 use crate::id::CopyId;
 
 /// Bytes that can be read at any place: a spool file, or a copy.
-pub trait ReadAt: Send + Sync {
+///
+/// `Any`, so that a file system knows its own files again.
+pub trait ReadAt: Any + Send + Sync {
     /// The size when it was opened, in bytes.
     fn size(&self) -> u64;
 

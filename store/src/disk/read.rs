@@ -1,14 +1,10 @@
 //! Opening and reading: spool files, copies, their `.toc`, the snapshot.
 
-use std::fs::{File, Metadata};
-use std::io::{self, BufReader, ErrorKind, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use rustix::fs::OFlags;
-
-use super::layout::{SPOOL_MARK, at};
-use super::{ReadAt, Space, Toc, plain};
+use super::layout::{FileDisk, SPOOL_MARK, at};
+use super::{Disk, ReadAt, Toc};
 use crate::id::CopyId;
 use crate::record;
 
@@ -16,46 +12,6 @@ use crate::record;
 const SPOOL_NAME_BYTES_MAX: usize = 255;
 /// The longest `.toc`, in bytes.
 const TOC_BYTES_MAX: u64 = (record::HEADER_BYTES + record::BODY_BYTES_MAX) as u64;
-
-/// A regular file, opened once. The name may go; the bytes stay as long as this is held.
-#[derive(Debug)]
-pub(super) struct OpenFile {
-    file: File,
-    seen: Stamp,
-}
-
-/// What tells that a file was written to. Not the ctime: a new hard link changes it too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    size: u64,
-    modified: (i64, i64),
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Self { size: metadata.size(), modified, inode: metadata.ino() }
-    }
-}
-
-impl ReadAt for OpenFile {
-    fn size(&self) -> u64 {
-        self.seen.size
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-
-    fn unchanged(&self) -> io::Result<bool> {
-        Ok(Stamp::of(&self.file.metadata()?) == self.seen)
-    }
-
-    fn file(&self) -> Option<&File> {
-        Some(&self.file)
-    }
-}
 
 /// Refuses whatever is not the plain name of an application's file: paths, hidden tricks, and the spool's own mark.
 pub(super) fn check_plain(file: &str) -> io::Result<()> {
@@ -71,36 +27,25 @@ pub(super) fn check_plain(file: &str) -> io::Result<()> {
 }
 
 /// Opens a file of the spool. Applications write there: nothing may make us wait or lead us elsewhere.
-pub(super) fn open_spool(spool: &Path, file: &str) -> io::Result<OpenFile> {
+pub(super) fn open_spool(disk: &FileDisk, file: &str) -> io::Result<Box<dyn ReadAt>> {
     check_plain(file)?;
-    open(&spool.join(file))
+    open(disk, &disk.spool().join(file))
 }
 
 /// Opens a regular file, and nothing else.
-pub(super) fn open(path: &Path) -> io::Result<OpenFile> {
-    let file = plain::open(path, OFlags::RDONLY)?;
-    let seen = Stamp::of(&file.metadata().map_err(at(path))?);
-    Ok(OpenFile { file, seen })
+pub(super) fn open(disk: &FileDisk, path: &Path) -> io::Result<Box<dyn ReadAt>> {
+    disk.files.open(path).map_err(at(path))
 }
 
 /// Reads and checks a `.toc`: `InvalidData` if it is damaged, `Unsupported` if it is whole but of another version.
-pub(super) fn read_toc(path: &Path, copy: CopyId) -> io::Result<Toc> {
-    let mut bytes = Vec::new();
-    let limit = TOC_BYTES_MAX + 1;
-    plain::open(path, OFlags::RDONLY)?.take(limit).read_to_end(&mut bytes).map_err(at(path))?;
-    Toc::decode(&bytes, copy).map_err(at(path))
+pub(super) fn read_toc(disk: &FileDisk, copy: CopyId) -> io::Result<Toc> {
+    let path = disk.toc(copy);
+    disk.files.read(&path, TOC_BYTES_MAX + 1).and_then(|bytes| Toc::decode(&bytes, copy)).map_err(at(&path))
 }
 
-pub(super) fn read_snapshot(path: &Path) -> io::Result<Option<Box<dyn Read + Send>>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(Box::new(BufReader::new(file)))),
+pub(super) fn read_snapshot(disk: &FileDisk, path: &Path) -> io::Result<Option<Box<dyn Read + Send>>> {
+    match disk.files.stream(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(at(path)(error)),
+        read => read.map(Some).map_err(at(path)),
     }
-}
-
-pub(super) fn space(dir: &Path) -> io::Result<Space> {
-    let stat = rustix::fs::statvfs(dir).map_err(|error| at(dir)(error.into()))?;
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
 }

@@ -3,11 +3,10 @@
 //! The scan looks at everything before it changes anything: a folder that a newer daemon wrote is left untouched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::layout::{DRAFT, FileDisk, SEG, TOC, at, remove, sync_folder};
+use super::layout::{DRAFT, FileDisk, SEG, TOC, at};
 use super::{Toc, read};
 use crate::id::CopyId;
 
@@ -67,10 +66,10 @@ pub(super) fn scan(disk: &FileDisk) -> io::Result<Vec<Toc>> {
         quarantine(disk, copy)?;
     }
     for half in halves {
-        remove(&half)?;
+        disk.remove(&half)?;
     }
     // A daemon that was killed may have renamed a `.toc` and not synced its folder: what is reported is durable.
-    shards.iter().try_for_each(|shard| sync_folder(shard))?;
+    shards.iter().try_for_each(|shard| disk.sync_folder(shard))?;
     Ok(copies)
 }
 
@@ -78,17 +77,17 @@ pub(super) fn scan(disk: &FileDisk) -> io::Result<Vec<Toc>> {
 /// there is nothing to be looked at: a `.toc` alone is a half.
 pub(super) fn quarantine(disk: &FileDisk, copy: CopyId) -> io::Result<()> {
     let seg = disk.seg(copy);
-    if !seg.try_exists().map_err(at(&seg))? {
-        return if remove(&disk.toc(copy))? { sync_folder(&disk.shard(copy)) } else { Ok(()) };
+    if !disk.exists(&seg)? {
+        return if disk.remove(&disk.toc(copy))? { disk.sync_folder(&disk.shard(copy)) } else { Ok(()) };
     }
     for (part, from) in [(TOC, disk.toc(copy)), (SEG, disk.seg(copy))] {
-        match fs::rename(&from, disk.in_quarantine(copy, part)) {
+        match disk.files.rename(&from, &disk.in_quarantine(copy, part)) {
             Ok(()) => {
-                sync_folder(&disk.quarantine_folder())?;
-                sync_folder(&disk.shard(copy))?;
+                disk.sync_folder(&disk.quarantine_folder())?;
+                disk.sync_folder(&disk.shard(copy))?;
             }
             // Unless it is the quarantine that is missing.
-            Err(error) if error.kind() == ErrorKind::NotFound && !from.exists() => {}
+            Err(error) if error.kind() == ErrorKind::NotFound && !disk.exists(&from)? => {}
             Err(error) => return Err(at(&from)(error)),
         }
     }
@@ -99,8 +98,8 @@ pub(super) fn quarantine(disk: &FileDisk, copy: CopyId) -> io::Result<()> {
 pub(super) fn quarantined(disk: &FileDisk) -> io::Result<BTreeSet<CopyId>> {
     let folder = disk.quarantine_folder();
     let mut found = BTreeSet::new();
-    for entry in fs::read_dir(&folder).map_err(at(&folder))? {
-        let name = entry.map_err(at(&folder))?.file_name();
+    for name in disk.files.list(&folder).map_err(at(&folder))? {
+        let name = name.map_err(at(&folder))?;
         found.extend(name.to_str().and_then(parse).map(|(copy, _)| copy));
     }
     Ok(found)
@@ -110,9 +109,9 @@ pub(super) fn quarantined(disk: &FileDisk) -> io::Result<BTreeSet<CopyId>> {
 fn look(disk: &FileDisk, shard: &Path, tell: &mut dyn FnMut(Found) -> io::Result<()>) -> io::Result<bool> {
     let mut parts = BTreeMap::<CopyId, Parts>::new();
     let mut used = false;
-    for entry in fs::read_dir(shard).map_err(at(shard))? {
+    for name in disk.files.list(shard).map_err(at(shard))? {
         used = true;
-        let name = entry.map_err(at(shard))?.file_name();
+        let name = name.map_err(at(shard))?;
         let ours = name.to_str().and_then(parse).filter(|(copy, _)| disk.shard(*copy) == shard);
         match ours {
             Some((copy, SEG)) => parts.entry(copy).or_default().seg = true,
@@ -129,7 +128,7 @@ fn look(disk: &FileDisk, shard: &Path, tell: &mut dyn FnMut(Found) -> io::Result
 
 fn judge(disk: &FileDisk, copy: CopyId, parts: Parts) -> io::Result<Found> {
     if parts.toc {
-        return Ok(match read::read_toc(&disk.toc(copy), copy) {
+        return Ok(match read::read_toc(disk, copy) {
             Ok(toc) if parts.seg => Found::Copy(toc),
             Ok(_) => Found::Hollow(disk.toc(copy)),
             Err(error) if error.kind() == ErrorKind::InvalidData => Found::Damaged(copy, error),
@@ -138,7 +137,7 @@ fn judge(disk: &FileDisk, copy: CopyId, parts: Parts) -> io::Result<Found> {
     }
     // Bytes whose `.toc` is in quarantine were on their way there.
     let held = disk.in_quarantine(copy, TOC);
-    let on_its_way = held.try_exists().map_err(at(&held))?;
+    let on_its_way = disk.exists(&held)?;
     Ok(if on_its_way { Found::OnItsWay(copy) } else { Found::Half(disk.seg(copy)) })
 }
 

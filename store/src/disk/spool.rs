@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Disk;
-use super::layout::{FileDisk, at, remove};
+use super::layout::{FileDisk, at};
 use crate::time::WallTime;
 
 /// Nobody still uses what is older than this.
@@ -32,7 +32,7 @@ impl FileDisk {
             };
             // What was written to since it was made is younger than its name.
             let age = now.0.saturating_sub(modified(&found).max(made));
-            if found.is_file() && u128::from(age) > LEFT_AFTER.as_millis() && remove(&path)? {
+            if found.is_file() && u128::from(age) > LEFT_AFTER.as_millis() && self.remove(&path)? {
                 removed += 1;
             }
         }

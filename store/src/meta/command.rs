@@ -256,17 +256,23 @@ pub enum Outcome {
     },
     /// The version exists.
     Committed {
+        /// Of which segment.
+        segment: SegmentId,
         /// Its number.
         version: Version,
         /// The epoch under which it was saved.
         epoch: Epoch,
         /// Its digest.
         digest: Digest,
+        /// Its size, in bytes.
+        size: u64,
     },
     /// The node is the owner.
     Claimed {
         /// The new epoch.
         epoch: Epoch,
+        /// The head that it took over.
+        head: Version,
     },
 }
 

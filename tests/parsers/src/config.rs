@@ -72,7 +72,7 @@ fn values() -> Vec<(String, Vec<u8>)> {
         ("size", value("limits.reserve", "64MiB")),
         ("span", value("limits.idle", "1m 30s")),
         ("address", value("listen.rpc", "[::1]:7420")),
-        ("level", value("log.level", "info,cairn_node[save{request=1}]=debug")),
+        ("level", value("log.level", "info,cairn_node[save]=debug")),
         ("flags", b"\x01raft.heartbeat=150ms\nlog.format=json\nnode.capacity=1.5TB".to_vec()),
     ])
 }

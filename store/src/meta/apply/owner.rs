@@ -71,8 +71,11 @@ impl State {
         now: WallTime,
     ) -> Reply {
         let segment = self.segment(id)?;
-        if segment.claimed == Some(request.id) && segment.owner == Some(node) {
-            return Ok(Outcome::Claimed { epoch: segment.epoch });
+        if let Some((by, head)) = segment.claimed
+            && by == request.id
+            && segment.owner == Some(node)
+        {
+            return Ok(Outcome::Claimed { epoch: segment.epoch, head });
         }
         self.check_executor(node)?;
         if segment.epoch != epoch {
@@ -85,12 +88,12 @@ impl State {
         let mut segment = Segment::clone(segment);
         segment.owner = Some(node);
         segment.epoch = epoch.next();
-        segment.claimed = Some(request.id);
+        segment.claimed = Some((request.id, head));
         segment.modified = now;
         segment.revision = self.revision;
         let epoch = segment.epoch;
         self.put(segment);
-        Ok(Outcome::Claimed { epoch })
+        Ok(Outcome::Claimed { epoch, head })
     }
 
     pub(super) fn release(&mut self, id: SegmentId, epoch: Epoch, now: WallTime) -> Reply {

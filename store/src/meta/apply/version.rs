@@ -15,8 +15,9 @@ impl State {
     pub(super) fn commit(&mut self, request: &Request, commit: &Commit, now: WallTime) -> Reply {
         let segment = self.segment(commit.segment)?;
         if let Some((version, record)) = segment.versions.iter().find(|(_, v)| v.request == request.id) {
-            let (version, epoch, digest) = (*version, record.epoch, record.digest);
-            return Ok(Outcome::Committed { version, epoch, digest });
+            let (segment, version) = (commit.segment, *version);
+            let (epoch, digest, size) = (record.epoch, record.digest, record.size);
+            return Ok(Outcome::Committed { segment, version, epoch, digest, size });
         }
         self.check_executor(commit.owner)?;
         if segment.owner != Some(commit.owner) {
@@ -55,7 +56,8 @@ impl State {
         segment.versions.insert(version, Arc::new(record));
         retain(&mut segment);
         self.put(segment);
-        Ok(Outcome::Committed { version, epoch: commit.epoch, digest: commit.digest })
+        let Commit { segment, epoch, digest, size, .. } = *commit;
+        Ok(Outcome::Committed { segment, version, epoch, digest, size })
     }
 
     /// Removes a version that [`check_removable`] let go.

@@ -34,8 +34,14 @@ fn replies() -> Vec<Reply> {
         Outcome::Done,
         Outcome::Joined { node, cluster: ids::cluster(1) },
         Outcome::Registered { segment: ids::segment(2), epoch: Epoch(4) },
-        Outcome::Committed { version: Version(5), epoch: Epoch(4), digest: Digest::of(b"bytes") },
-        Outcome::Claimed { epoch: Epoch(6) },
+        Outcome::Committed {
+            segment: ids::segment(2),
+            version: Version(5),
+            epoch: Epoch(4),
+            digest: Digest::of(b"bytes"),
+            size: 70_000,
+        },
+        Outcome::Claimed { epoch: Epoch(6), head: Version(5) },
     ];
     let refused = [
         R::AlreadyFounded,

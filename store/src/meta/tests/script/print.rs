@@ -23,10 +23,10 @@ impl Printer {
             Ok(Outcome::Done) => "done".into(),
             Ok(Outcome::Joined { node, cluster }) => format!("joined {} as n{}", short(cluster.0), node.0),
             Ok(Outcome::Registered { segment, epoch }) => format!("registered {} epoch={epoch}", short(segment.0)),
-            Ok(Outcome::Committed { version, epoch, digest }) => {
+            Ok(Outcome::Committed { version, epoch, digest, .. }) => {
                 format!("committed v{version} epoch={epoch} bytes={}", self.named(digest))
             }
-            Ok(Outcome::Claimed { epoch }) => format!("claimed epoch={epoch}"),
+            Ok(Outcome::Claimed { epoch, head }) => format!("claimed epoch={epoch} head={head}"),
             Err(Rejection::NameTaken { owner: holder } | Rejection::NotOwner { owner: holder }) => {
                 format!("refused: {} (owner {})", reply.as_ref().unwrap_err(), owner(*holder))
             }
@@ -108,7 +108,7 @@ impl Printer {
         let mut line = format!("{} {name} owner={} epoch={epoch} head=v{head}", short(id.0), owner(segment.owner));
         line += &format!(" keep={keep} kind={kind:?} revision={revision}").to_lowercase();
         line += &format!(" registered={}@{}", short(registered.0.0), clock(registered.1));
-        line += &claimed.map(|by| format!(" claimed={}", short(by.0))).unwrap_or_default();
+        line += &claimed.map(|(by, head)| format!(" claimed={}@{head}", short(by.0))).unwrap_or_default();
         line += &labels.iter().map(|(key, value)| format!(" {key}:{value}")).collect::<String>();
         let version = |(version, record): (_, &std::sync::Arc<VersionRecord>)| {
             let VersionRecord { size, digest, epoch, request, wanted, copies, ended, pinned, .. } = &**record;

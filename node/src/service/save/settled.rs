@@ -1,0 +1,86 @@
+//! What became of a request before: a retry gets the same answer (R6), and a refusal is the last word.
+
+use cairn_client::api::{Error, Replica, Saved};
+use cairn_store::digest::Digest;
+use cairn_store::id::{NodeId, SegmentId};
+use cairn_store::meta::{Command, Commit, Outcome, State};
+use cairn_store::segment::{Ack, Epoch, Segment, Version};
+use uuid::Uuid;
+
+use super::{Save, until};
+
+impl Save {
+    /// The result of this request if it was committed, whichever node did it and whatever became of the version since.
+    pub(super) fn committed(&self, state: &State) -> Option<Saved> {
+        let commit = self.step("commit");
+        let listed = state.by_name(&self.request.name).and_then(|segment| self.listed(state, segment));
+        listed.or_else(|| match state.answer(commit)? {
+            Ok(Outcome::Committed { segment, version, epoch, digest, size }) => Some(Saved {
+                name: self.request.name.clone(),
+                segment: *segment,
+                kind: self.request.kind,
+                version: *version,
+                epoch: *epoch,
+                size: *size,
+                digest: *digest,
+                owner: self.core.profile.name.clone(),
+                replicas: Vec::new(),
+                ack: self.request.ack,
+                bytes_sent: 0,
+            }),
+            _ => None,
+        })
+    }
+
+    fn listed(&self, state: &State, segment: &Segment) -> Option<Saved> {
+        let commit = self.step("commit");
+        let (version, record) = segment.versions.iter().find(|(_, v)| v.request == commit)?;
+        let name_of = |node: NodeId| state.members.get(&node).map(|m| m.profile.name.clone());
+        let others = record.copies.iter().filter(|c| c.node != record.owner);
+        Some(Saved {
+            name: segment.name.clone(),
+            segment: segment.id,
+            kind: segment.kind,
+            version: *version,
+            epoch: record.epoch,
+            size: record.size,
+            digest: record.digest,
+            owner: name_of(record.owner).unwrap_or_else(|| self.core.profile.name.clone()),
+            replicas: others.filter_map(|c| Some(Replica { node: name_of(c.node)?, state: c.state })).collect(),
+            ack: self.request.ack,
+            bytes_sent: 0,
+        })
+    }
+
+    /// This request was refused for good, so it must not be committed later: the commit of an earlier try may still be
+    /// on its way to the log.
+    ///
+    /// A commit of no copies takes the place of its answer: it is refused, and refusals are remembered. If the other
+    /// one came first, that is the result.
+    pub(super) async fn rule_out(&self, error: Error) -> Result<Saved, Error> {
+        let (core, deadline) = (&self.core, self.deadline());
+        let nothing = Commit {
+            segment: SegmentId(Uuid::nil()),
+            owner: core.me(),
+            epoch: Epoch::default(),
+            after: Version::NONE,
+            size: 0,
+            digest: Digest::of(&[]),
+            receipts: Vec::new(),
+            wanted: 0,
+            ack: Ack::All,
+            keep: 1,
+            labels: Default::default(),
+        };
+        let request = until(core, self.step("commit"), deadline);
+        let ruled_out = core.propose(Command::Commit { request, commit: nothing }, deadline).await;
+        let state = match ruled_out {
+            Ok(_) => core.read(deadline).await,
+            Err(unsure) => Err(unsure),
+        };
+        match state {
+            Ok(view) => self.committed(&view.state).ok_or(error),
+            Err(_) => Err(error.unknown()),
+        }
+    }
+}

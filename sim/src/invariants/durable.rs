@@ -1,0 +1,78 @@
+//! D: a committed version has at least as many durable copies as was acknowledged.
+
+use cairn_store::digest::Digest;
+use cairn_store::id::NodeId;
+use cairn_store::name::Name;
+use cairn_store::segment::{Version, VersionRecord};
+
+/// Whether the copies that a version lists are what it promises. `on_disk` tells what a power cut at this moment would
+/// leave of a copy: its digest, or none. A copy that a fault took away after it was acknowledged is told as it was.
+pub fn violations(
+    name: &Name,
+    version: Version,
+    record: &VersionRecord,
+    needed: u8,
+    on_disk: impl Fn(&cairn_store::segment::Copy) -> Option<Digest>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let (mut others, mut own) = (0, false);
+    for copy in record.durable() {
+        match on_disk(copy) {
+            Some(digest) if digest == record.digest => match copy.node == record.owner {
+                true => own = true,
+                false => others += 1,
+            },
+            Some(_) => wrong.push(lacks(name, version, copy.node, "has other bytes")),
+            None => wrong.push(lacks(name, version, copy.node, "is not durable there")),
+        }
+    }
+    if others < needed {
+        wrong.push(format!("D: version {version} of {name} has {others} durable copies on others, of {needed}"));
+    }
+    if !own {
+        wrong.push(format!("D: version {version} of {name} was acknowledged without its owner's own copy"));
+    }
+    wrong
+}
+
+fn lacks(name: &Name, version: Version, node: NodeId, what: &str) -> String {
+    format!("D: the copy of version {version} of {name} on node {node} {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_store::id::{CopyId, RequestId};
+    use cairn_store::segment::{Copy, CopyState, Epoch};
+    use cairn_store::time::WallTime;
+    use uuid::Uuid;
+
+    #[test]
+    fn copies_count_where_they_are_durable() {
+        let copy = |node: u64| Copy {
+            id: CopyId(Uuid::from_u128(node.into())),
+            node: NodeId(node),
+            state: CopyState::Durable,
+        };
+        let digest = Digest::of(b"right");
+        let record = VersionRecord {
+            size: 5,
+            digest,
+            created: WallTime(0),
+            epoch: Epoch(1),
+            owner: NodeId(1),
+            request: RequestId(Uuid::nil()),
+            wanted: 2,
+            copies: vec![copy(1), copy(2), copy(3)],
+            ended: Vec::new(),
+            pinned: false,
+        };
+        let judge = |on_disk: &dyn Fn(u64) -> Option<Digest>| {
+            violations(&"a".parse().unwrap(), Version(1), &record, 2, |copy| on_disk(copy.node.0)).len()
+        };
+        assert_eq!(judge(&|_| Some(digest)), 0);
+        assert_eq!(judge(&|node| (node != 3).then_some(digest)), 2, "one copy is missing, so one is too few");
+        assert_eq!(judge(&|node| (node != 1).then_some(digest)), 2, "the owner's own");
+        assert_eq!(judge(&|node| Some(if node == 2 { Digest::of(b"wrong") } else { digest })), 2);
+    }
+}

@@ -1,0 +1,383 @@
+//! Linearizability by search, from what clients were told alone: stateright's tester against a model of one name.
+//!
+//! The search is exponential, so names with more than [`CALLS_MAX`] calls or [`OPEN_MAX`] open ones are left out.
+//! What was refused changed nothing, and is left out too; what was never answered may have happened or not.
+//!
+//! The model knows what clients can know. A name without a version is as good as none to it: a first save may have
+//! registered it, and a failed one may have ended that again, whereby epochs were used up.
+
+use cairn_store::digest::Digest;
+use cairn_store::node::NodeName;
+use cairn_store::segment::{Epoch, Version};
+use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
+
+use crate::history::{Ask, Call, History, Moment, Told};
+
+/// The most calls about a name.
+pub const CALLS_MAX: usize = 40;
+/// The most calls without an answer.
+pub const OPEN_MAX: usize = 6;
+
+/// What a search over all names came to.
+#[derive(Clone, Debug, Default)]
+pub struct Searched {
+    /// Names that were searched.
+    pub names: usize,
+    /// Names with too many calls, or too many open ones.
+    pub left_out: usize,
+    /// Names whose answers no order explains.
+    pub wrong: Vec<String>,
+}
+
+/// Searches an order for the answers about each name.
+pub fn search(history: &History) -> Searched {
+    let mut searched = Searched::default();
+    for (name, calls) in history.by_name() {
+        let calls = modelled(&calls, history);
+        let open = calls.iter().filter(|call| call.end.is_none()).count();
+        if calls.len() > CALLS_MAX || open > OPEN_MAX {
+            searched.left_out += 1;
+            continue;
+        }
+        searched.names += 1;
+        if !is_linearizable(&calls) {
+            searched.wrong.push(format!("{name}: no order explains what clients were told: {calls:?}"));
+        }
+    }
+    searched
+}
+
+/// A call that the model knows.
+#[derive(Clone, Debug)]
+struct Modelled {
+    op: Op,
+    begin: Moment,
+    end: Option<(Moment, Ret)>,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+enum Op {
+    Save { node: NodeName, digest: Digest, if_version: Option<Version>, epoch: Option<Epoch> },
+    Load,
+    LoadAndClaim { node: NodeName },
+    Claim { node: NodeName },
+    Release { epoch: Epoch },
+    Remove,
+}
+
+/// What it is told.
+#[derive(Clone, Debug, PartialEq)]
+enum Ret {
+    Saved {
+        version: Version,
+        epoch: Epoch,
+    },
+    Loaded {
+        version: Version,
+        epoch: Epoch,
+        digest: Digest,
+        owner: Option<NodeName>,
+    },
+    Claimed {
+        head: Version,
+        epoch: Epoch,
+    },
+    Done,
+    Absent,
+    /// Of a call without an answer.
+    Whatever,
+}
+
+/// One name. Without a version only the lowest epoch that may follow is known.
+#[derive(Clone, Debug)]
+struct Model {
+    head: Version,
+    digest: Option<Digest>,
+    owner: Option<NodeName>,
+    epoch: Epoch,
+    /// Whether the epoch is just this one; else it is this one at least.
+    exact: bool,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self { head: Version::NONE, digest: None, owner: None, epoch: Epoch(1), exact: false }
+    }
+}
+
+impl Model {
+    fn is_empty(&self) -> bool {
+        self.head == Version::NONE
+    }
+
+    /// Whether the epoch can be this one. If so, it is.
+    fn settle(&mut self, epoch: Epoch) -> bool {
+        let can = if self.exact && !self.is_empty() { epoch == self.epoch } else { epoch >= self.epoch };
+        if can {
+            (self.epoch, self.exact) = (epoch, true);
+        }
+        can
+    }
+
+    fn save(&mut self, node: &NodeName, digest: Digest) {
+        self.head = Version(self.head.0 + 1);
+        self.digest = Some(digest);
+        self.owner = Some(node.clone());
+    }
+
+    /// Whether a claim can have led to this epoch. If so, it has.
+    fn claim(&mut self, node: &NodeName, epoch: Epoch) -> bool {
+        self.epoch = self.epoch.next();
+        // A name without a version was registered in an epoch of its own before.
+        if self.is_empty() {
+            self.exact = false;
+        }
+        self.owner = Some(node.clone());
+        self.settle(epoch)
+    }
+}
+
+impl SequentialSpec for Model {
+    type Op = Op;
+    type Ret = Ret;
+
+    /// What a call without an answer does if it happens.
+    fn invoke(&mut self, op: &Op) -> Ret {
+        match op {
+            Op::Save { node, digest, if_version, epoch } => {
+                let guarded = if_version.is_none_or(|version| version == self.head)
+                    && epoch.is_none_or(|epoch| self.clone().settle(epoch));
+                if guarded && (self.is_empty() || self.owner.as_ref() == Some(node)) {
+                    self.save(node, *digest);
+                }
+            }
+            Op::Claim { node } | Op::LoadAndClaim { node } => {
+                self.epoch = self.epoch.next();
+                self.owner = Some(node.clone());
+            }
+            Op::Release { epoch } => {
+                if self.settle(*epoch) {
+                    self.owner = None;
+                }
+            }
+            Op::Remove => *self = Self { epoch: self.epoch.next(), ..Self::default() },
+            Op::Load => {}
+        }
+        Ret::Whatever
+    }
+
+    fn is_valid_step(&mut self, op: &Op, ret: &Ret) -> bool {
+        match (op, ret) {
+            (Op::Save { node, digest, if_version, epoch: wanted }, Ret::Saved { version, epoch }) => {
+                let valid = if_version.is_none_or(|version| version == self.head)
+                    && wanted.is_none_or(|wanted| wanted == *epoch)
+                    && version.0 == self.head.0 + 1
+                    && self.settle(*epoch)
+                    && (self.is_empty() || self.owner.as_ref() == Some(node));
+                self.save(node, *digest);
+                valid
+            }
+            (Op::Load, Ret::Loaded { version, epoch, digest, owner }) => {
+                !self.is_empty()
+                    && self.head == *version
+                    && self.digest == Some(*digest)
+                    && self.owner == *owner
+                    && self.settle(*epoch)
+            }
+            (Op::LoadAndClaim { node }, Ret::Loaded { version, epoch, digest, .. }) => {
+                !self.is_empty() && self.head == *version && self.digest == Some(*digest) && self.claim(node, *epoch)
+            }
+            (Op::Claim { node }, Ret::Claimed { head, epoch }) => self.head == *head && self.claim(node, *epoch),
+            (Op::Release { epoch }, Ret::Done) => {
+                let valid = self.is_empty() || self.owner.is_some();
+                self.owner = None;
+                valid && self.settle(*epoch)
+            }
+            (Op::Remove, Ret::Done) => {
+                *self = Self { epoch: self.epoch.next(), ..Self::default() };
+                true
+            }
+            (_, Ret::Absent) => self.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+fn modelled(calls: &[&Call], history: &History) -> Vec<Modelled> {
+    let first_asked = history.first_asked();
+    let mut known: Vec<Modelled> = Vec::new();
+    let mut requests = Vec::new();
+    for call in calls {
+        let Some(op) = op_of(call) else { continue };
+        let end = match call.answer() {
+            Told::Refused(_) => continue,
+            Told::Unknown => None,
+            told => match (&call.told, ret_of(told)) {
+                (Some((at, _)), Some(ret)) => Some((*at, ret)),
+                _ => continue,
+            },
+        };
+        // The same request asked again is the same call.
+        let begin = first_asked.get(&call.request).copied().unwrap_or(call.asked);
+        match requests.iter().position(|request| *request == call.request) {
+            Some(place) => {
+                if let Some(earlier) = known.get_mut(place)
+                    && earlier.end.is_none()
+                {
+                    earlier.end = end;
+                }
+            }
+            None => {
+                requests.push(call.request);
+                known.push(Modelled { op, begin, end });
+            }
+        }
+    }
+    // A read without an answer tells nothing.
+    known.retain(|call| call.end.is_some() || !matches!(call.op, Op::Load));
+    known
+}
+
+fn op_of(call: &Call) -> Option<Op> {
+    let node = call.node.clone();
+    Some(match call.ask {
+        Ask::Save { digest, if_version, epoch, .. } => Op::Save { node, digest, if_version, epoch },
+        Ask::Load { version: None, claim: true, .. } => Op::LoadAndClaim { node },
+        Ask::Load { version: None, stale: false, .. } => Op::Load,
+        Ask::Claim => Op::Claim { node },
+        Ask::Release { epoch } => Op::Release { epoch },
+        Ask::Remove { version: None } => Op::Remove,
+        // These leave the newest version and its owner as they are.
+        Ask::Load { .. } | Ask::Remove { .. } | Ask::Pin { .. } | Ask::Unpin { .. } => return None,
+    })
+}
+
+fn ret_of(told: &Told) -> Option<Ret> {
+    Some(match told {
+        Told::Saved { version, epoch, .. } => Ret::Saved { version: *version, epoch: *epoch },
+        Told::Loaded { version, epoch, digest, owner, .. } => {
+            Ret::Loaded { version: *version, epoch: *epoch, digest: *digest, owner: owner.clone() }
+        }
+        Told::Claimed { epoch, head, .. } => Ret::Claimed { head: head.unwrap_or(Version::NONE), epoch: *epoch },
+        Told::Done => Ret::Done,
+        Told::Absent => Ret::Absent,
+        Told::Refused(_) | Told::Unknown => return None,
+    })
+}
+
+fn is_linearizable(calls: &[Modelled]) -> bool {
+    let mut tester = LinearizabilityTester::new(Model::default());
+    // The tester knows threads, which do one thing after another: each call goes to one that is free by then.
+    let mut busy: Vec<Option<Moment>> = Vec::new();
+    let mut events = Vec::new();
+    let mut order: Vec<&Modelled> = calls.iter().collect();
+    order.sort_by_key(|call| call.begin);
+    for call in order {
+        let free = busy.iter().position(|until| until.is_some_and(|until| until < call.begin));
+        let thread = free.unwrap_or(busy.len());
+        if free.is_none() {
+            busy.push(None);
+        }
+        if let Some(until) = busy.get_mut(thread) {
+            *until = call.end.as_ref().map(|(at, _)| *at);
+        }
+        events.push((call.begin, 0, thread, call));
+        if let Some((at, _)) = &call.end {
+            events.push((*at, 1, thread, call));
+        }
+    }
+    // At one moment what begins comes first: then both may have been at the same time.
+    events.sort_by_key(|(at, ends, thread, _)| (*at, *ends, *thread));
+    for (_, ends, thread, call) in events {
+        let fed = match (ends, &call.end) {
+            (0, _) => tester.on_invoke(thread, call.op.clone()).map(drop),
+            (_, Some((_, ret))) => tester.on_return(thread, ret.clone()).map(drop),
+            _ => Ok(()),
+        };
+        if fed.is_err() {
+            return false;
+        }
+    }
+    tester.is_consistent()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment { at: Duration::from_millis(ms), revision: 0 }
+    }
+
+    fn node(name: &str) -> NodeName {
+        name.parse().unwrap()
+    }
+
+    fn save(by: &str, bytes: &[u8]) -> Op {
+        Op::Save { node: node(by), digest: Digest::of(bytes), if_version: None, epoch: None }
+    }
+
+    fn saved(version: u64, epoch: u64) -> Ret {
+        Ret::Saved { version: Version(version), epoch: Epoch(epoch) }
+    }
+
+    fn loaded(version: u64, epoch: u64, bytes: &[u8], owner: &str) -> Ret {
+        let (version, epoch) = (Version(version), Epoch(epoch));
+        Ret::Loaded { version, epoch, digest: Digest::of(bytes), owner: Some(node(owner)) }
+    }
+
+    fn call(op: Op, begin: u64, end: Option<(u64, Ret)>) -> Modelled {
+        Modelled { op, begin: at(begin), end: end.map(|(ms, ret)| (at(ms), ret)) }
+    }
+
+    #[test]
+    fn a_read_that_goes_back_is_found() {
+        let first = call(save("n1", b"a"), 0, Some((10, saved(1, 1))));
+        let second = call(save("n1", b"b"), 20, Some((30, saved(2, 1))));
+        let read =
+            |begin, version, bytes: &[u8]| call(Op::Load, begin, Some((begin + 5, loaded(version, 1, bytes, "n1"))));
+        assert!(is_linearizable(&[first.clone(), second.clone(), read(40, 2, b"b")]));
+        assert!(is_linearizable(&[first.clone(), second.clone(), read(22, 1, b"a")]), "at the same time");
+        assert!(!is_linearizable(&[first.clone(), second.clone(), read(40, 1, b"a")]), "an old version");
+        assert!(!is_linearizable(&[first, second, read(40, 2, b"a")]), "other bytes");
+    }
+
+    #[test]
+    fn a_call_without_an_answer_may_have_happened_or_not() {
+        let first = call(save("n1", b"a"), 0, Some((10, saved(1, 1))));
+        let open = call(Op::Claim { node: node("n2") }, 20, None);
+        let read = |owner, epoch| call(Op::Load, 40, Some((50, loaded(1, epoch, b"a", owner))));
+        assert!(is_linearizable(&[first.clone(), open.clone(), read("n1", 1)]));
+        assert!(is_linearizable(&[first.clone(), open.clone(), read("n2", 2)]));
+        assert!(!is_linearizable(&[first.clone(), open.clone(), read("n3", 2)]));
+        assert!(!is_linearizable(&[first, open, read("n2", 3)]));
+    }
+
+    #[test]
+    fn two_owners_in_one_epoch_are_found() {
+        let first = call(save("n1", b"a"), 0, Some((10, saved(1, 1))));
+        let claim = |by: &str, epoch| {
+            let ret = Ret::Claimed { head: Version(1), epoch: Epoch(epoch) };
+            call(Op::Claim { node: node(by) }, 20, Some((30, ret)))
+        };
+        assert!(is_linearizable(&[first.clone(), claim("n2", 2), claim("n3", 3)]));
+        assert!(!is_linearizable(&[first.clone(), claim("n2", 2), claim("n3", 2)]));
+        let late = call(save("n1", b"b"), 40, Some((50, saved(2, 1))));
+        assert!(!is_linearizable(&[first, claim("n2", 2), late]), "a save in an old epoch");
+    }
+
+    #[test]
+    fn a_removed_name_begins_anew_above_its_last_epoch() {
+        let first = call(save("n1", b"a"), 0, Some((10, saved(1, 4))));
+        let removed = call(Op::Remove, 20, Some((30, Ret::Done)));
+        let absent = call(Op::Load, 40, Some((45, Ret::Absent)));
+        let again = |epoch| call(save("n2", b"b"), 50, Some((60, saved(1, epoch))));
+        assert!(is_linearizable(&[first.clone(), removed.clone(), absent.clone(), again(5)]));
+        assert!(is_linearizable(&[first.clone(), removed.clone(), again(9)]), "failed first saves use epochs up");
+        assert!(!is_linearizable(&[first.clone(), removed, again(4)]));
+        assert!(!is_linearizable(&[first, absent]));
+    }
+}

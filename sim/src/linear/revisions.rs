@@ -1,0 +1,216 @@
+//! Every answer against the order of commits. A change must stand at a revision between the newest one that anybody had
+//! applied when it was asked for, and the newest when it was answered; a read must tell what was true somewhere there.
+//!
+//! That is the whole of linearizability once the order is given: the order of revisions is an order of all effects, and
+//! the bounds are real time. It also finds what no history shows: a version that nobody saved, a name that nobody took
+//! away, a refused save that was committed after all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cairn_store::digest::Digest;
+use cairn_store::meta::{Change, Event};
+use cairn_store::name::Name;
+use cairn_store::node::NodeName;
+use cairn_store::segment::{Epoch, Version};
+
+use crate::chronicle::Chronicle;
+use crate::history::{Ask, Call, History, Moment, Told};
+
+/// A name after an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Standing {
+    registered: bool,
+    owner: Option<NodeName>,
+    epoch: Epoch,
+    head: Version,
+    versions: BTreeMap<Version, Option<Digest>>,
+}
+
+/// All that became of a name: each standing holds from its revision on.
+struct Timeline<'a> {
+    events: Vec<&'a Event>,
+    standings: Vec<(u64, Standing)>,
+}
+
+impl<'a> Timeline<'a> {
+    fn of(events: Vec<&'a Event>, chronicle: &Chronicle) -> Self {
+        let mut standings = vec![(0, Standing::default())];
+        let mut now = Standing::default();
+        for event in &events {
+            now.owner = event.owner.and_then(|node| chronicle.name_of(node).cloned());
+            now.epoch = event.epoch;
+            match (event.change, event.version) {
+                (Change::Created, _) => {
+                    now = Standing { registered: true, owner: now.owner, epoch: now.epoch, ..Standing::default() };
+                }
+                (Change::Version, Some(version)) => {
+                    let record = chronicle.version(&event.name, event.epoch, version);
+                    now.head = version;
+                    now.versions.insert(version, record.map(|record| record.digest));
+                }
+                (Change::Removed, Some(version)) => drop(now.versions.remove(&version)),
+                (Change::Removed, None) => now = Standing { epoch: now.epoch, ..Standing::default() },
+                _ => {}
+            }
+            // Several changes of one entry are one step: what lies between them never was.
+            standings.pop_if(|(revision, _)| *revision == event.revision);
+            standings.push((event.revision, now.clone()));
+        }
+        Self { events, standings }
+    }
+
+    /// What held at some moment of a call.
+    fn during(&self, from: Moment, to: Moment) -> impl Iterator<Item = &Standing> {
+        let begin = self.standings.partition_point(|(revision, _)| *revision <= from.revision).saturating_sub(1);
+        let later = self.standings.get(begin..).unwrap_or_default().iter();
+        later.take_while(move |(revision, _)| *revision <= to.revision).map(|(_, standing)| standing)
+    }
+
+    /// The changes during a call.
+    fn changes(&self, from: Moment, to: Moment) -> impl Iterator<Item = &'a Event> {
+        let within = move |event: &&&Event| event.revision > from.revision && event.revision <= to.revision;
+        self.events.iter().filter(within).copied()
+    }
+}
+
+/// What cannot have happened in the order in which the cluster committed.
+pub fn violations(history: &History, chronicle: &Chronicle) -> Vec<String> {
+    let mut events: BTreeMap<&Name, Vec<&Event>> = BTreeMap::new();
+    chronicle.events().for_each(|event| events.entry(&event.name).or_default().push(event));
+    let (first_asked, committed) = (history.first_asked(), chronicle.committed());
+    let mut wrong = Vec::new();
+    let calls = history.by_name();
+    let names: BTreeSet<&Name> = calls.keys().chain(events.keys()).copied().collect();
+    for name in names {
+        let timeline = Timeline::of(events.remove(name).unwrap_or_default(), chronicle);
+        let calls = calls.get(name).map(Vec::as_slice).unwrap_or_default();
+        for call in calls {
+            let Some((to, told)) = &call.told else { continue };
+            let from = first_asked.get(&call.request).copied().unwrap_or(call.asked);
+            let explained = match (&call.ask, told) {
+                (Ask::Save { digest, .. }, Told::Refused(_) | Told::Absent) if committed.contains_key(digest) => {
+                    Err("it was committed".into())
+                }
+                _ => explain(call, told, &timeline, from, *to, chronicle),
+            };
+            if let Err(what) = explained {
+                let (revision, until) = (from.revision, to.revision);
+                wrong.push(format!(
+                    "{name}: {:?} of {} at {:?} gave {told:?}, but {what} (revisions {revision} to {until})",
+                    call.ask, call.node, call.asked.at,
+                ));
+            }
+        }
+        wrong.extend(unexplained(name, &timeline, calls, &first_asked, chronicle));
+    }
+    wrong
+}
+
+fn explain(
+    call: &Call,
+    told: &Told,
+    timeline: &Timeline<'_>,
+    from: Moment,
+    to: Moment,
+    chronicle: &Chronicle,
+) -> Result<(), String> {
+    let some = |found: bool, what: &str| if found { Ok(()) } else { Err(what.to_owned()) };
+    let by = |event: &Event, node: &NodeName| event.owner.and_then(|owner| chronicle.name_of(owner)) == Some(node);
+    match (&call.ask, told) {
+        (Ask::Save { digest, .. }, Told::Saved { version, epoch, digest: said, owner, .. }) => {
+            some(digest == said && owner == &call.node, "that is another save")?;
+            let mut commits = timeline.changes(from, to).filter(|event| event.change == Change::Version);
+            let this = |event: &Event| event.version == Some(*version) && event.epoch == *epoch && by(event, owner);
+            some(commits.any(this), "no such commit came in between")?;
+            let record = chronicle.version(&call.name, *epoch, *version);
+            some(record.is_none_or(|record| record.digest == *digest), "that version has other bytes")
+        }
+        (Ask::Load { claim: true, .. }, Told::Loaded { version, epoch, owner: Some(owner), claimed: true, .. }) => {
+            let mut claims = timeline.changes(from, to).filter(|event| event.change == Change::Owner);
+            let this = |event: &Event| event.version == Some(*version) && event.epoch == *epoch && by(event, owner);
+            some(claims.any(this), "no such claim came in between")
+        }
+        (Ask::Load { stale: false, version: wanted, .. }, Told::Loaded { version, epoch, digest, .. }) => {
+            let this = |standing: &Standing| {
+                let newest = wanted.is_some() || standing.head == *version;
+                let known = standing.versions.get(version);
+                standing.epoch == *epoch && newest && known.is_some_and(|known| known.is_none_or(|it| it == *digest))
+            };
+            some(timeline.during(from, to).any(this), "that was never so in between")
+        }
+        (Ask::Load { stale: true, .. }, Told::Loaded { version, digest, .. }) => {
+            let this = |(_, standing): &(u64, Standing)| {
+                standing.versions.get(version).is_some_and(|known| known.is_none_or(|known| known == *digest))
+            };
+            some(timeline.standings.iter().any(this), "that never was")
+        }
+        (Ask::Load { stale: false, version, .. }, Told::Absent) => {
+            let absent = |standing: &Standing| match version {
+                Some(version) => !standing.versions.contains_key(version),
+                None => standing.versions.is_empty(),
+            };
+            some(timeline.during(from, to).any(absent), "it was there all the time")
+        }
+        (Ask::Claim, Told::Claimed { epoch, head, owner }) => {
+            let mut claims = timeline.changes(from, to).filter(|event| event.change == Change::Owner);
+            let this = |event: &Event| event.version == *head && event.epoch == *epoch && by(event, owner);
+            some(claims.any(this), "no such claim came in between")
+        }
+        (Ask::Release { epoch }, Told::Done) => {
+            let mut releases = timeline.changes(from, to).filter(|event| event.change == Change::Owner);
+            some(releases.any(|event| event.owner.is_none() && event.epoch == *epoch), "no release came in between")
+        }
+        (Ask::Remove { version }, Told::Done) => {
+            let mut removals = timeline.changes(from, to).filter(|event| event.change == Change::Removed);
+            some(removals.any(|event| event.version == *version), "nothing was removed in between")
+        }
+        (Ask::Claim | Ask::Release { .. } | Ask::Remove { version: None }, Told::Absent) => {
+            some(timeline.during(from, to).any(|standing| !standing.registered), "it was there all the time")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Changes that nobody asked for.
+fn unexplained(
+    name: &Name,
+    timeline: &Timeline<'_>,
+    calls: &[&Call],
+    first_asked: &BTreeMap<cairn_store::id::RequestId, Moment>,
+    chronicle: &Chronicle,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let possible = |call: &&&Call, event: &Event| {
+        let asked = first_asked.get(&call.request).copied().unwrap_or(call.asked);
+        call.answer().may_have_happened() && asked.revision < event.revision
+    };
+    for event in &timeline.events {
+        let mut asked = calls.iter().filter(|call| possible(call, event));
+        let owner = event.owner.and_then(|owner| chronicle.name_of(owner));
+        let explained = match (event.change, event.version) {
+            (Change::Version, Some(version)) => {
+                let record = chronicle.version(name, event.epoch, version);
+                asked.any(|call| match &call.ask {
+                    Ask::Save { digest, .. } => record.is_none_or(|record| record.digest == *digest),
+                    _ => false,
+                })
+            }
+            (Change::Owner, _) => asked.any(|call| match (&call.ask, owner) {
+                (Ask::Claim | Ask::Load { claim: true, .. }, Some(owner)) => call.node == *owner,
+                (Ask::Release { epoch }, None) => *epoch == event.epoch,
+                _ => false,
+            }),
+            (Change::Removed, None) => {
+                let before = timeline.standings.iter().rev().find(|(revision, _)| *revision < event.revision);
+                // A name without a version may go by itself: its first save failed, or never came back.
+                before.is_none_or(|(_, standing)| standing.versions.is_empty())
+                    || asked.any(|call| matches!(call.ask, Ask::Remove { version: None }))
+            }
+            _ => true,
+        };
+        if !explained {
+            wrong.push(format!("{name}: nobody asked for {event:?}"));
+        }
+    }
+    wrong
+}
