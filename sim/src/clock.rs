@@ -28,6 +28,11 @@ impl Skew {
         self.0.wall_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// By how much the monotonic clock went on at once, all in all.
+    pub fn leapt(&self) -> Duration {
+        Duration::from_millis(self.0.leap_ms.load(Ordering::Relaxed))
+    }
+
     /// The monotonic clock goes on by so much at once: the machine slept, and does not know it.
     pub fn leap(&self, span: Duration) {
         self.0.leap_ms.fetch_add(u64::try_from(span.as_millis()).unwrap_or(0), Ordering::Relaxed);

@@ -73,6 +73,8 @@ pub enum Act {
     Pin,
     /// Ends that.
     Unpin,
+    /// Asks for the changes from some revision on.
+    Watch,
     /// Looks at everything.
     Look,
     /// Empties a node, or no longer.
@@ -84,10 +86,10 @@ pub enum Act {
 }
 
 /// How often each is done, of a hundred.
-const ACTS: [(Act, u64); 16] = [
+const ACTS: [(Act, u64); 17] = [
     (Act::Save, 40),
     (Act::SaveGuarded, 8),
-    (Act::Load, 14),
+    (Act::Load, 12),
     (Act::LoadAndClaim, 7),
     (Act::LoadStale, 2),
     (Act::LoadVersion, 4),
@@ -97,6 +99,7 @@ const ACTS: [(Act, u64); 16] = [
     (Act::RemoveVersion, 2),
     (Act::Pin, 2),
     (Act::Unpin, 2),
+    (Act::Watch, 2),
     (Act::Look, 2),
     (Act::Drain, 1),
     (Act::Probe, 4),

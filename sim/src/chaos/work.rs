@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cairn_client::api::{
     ClaimRequest, Code, Error, LoadRequest, Loaded, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest,
-    UnpinRequest,
+    UnpinRequest, WatchRequest,
 };
 use cairn_client::dial::Client;
 use cairn_store::digest::Digest;
@@ -359,6 +359,7 @@ impl Worker<'_> {
                 let version = Some(some_version).filter(|_| self.rng.below(2) == 0);
                 self.ask(&name, Ask::Unpin { version }).await
             }
+            Act::Watch => self.watch().await,
             Act::Look => self.look().await,
             Act::Drain => self.drain().await,
             Act::Probe => probe::probe(self.desk, &name, &self.rng).await,
@@ -444,6 +445,29 @@ impl Worker<'_> {
             }
         }
         Ok(told)
+    }
+
+    /// Changes come in order, and none is left out, whichever node tells them; or it says that some are gone (R15).
+    async fn watch(&self) -> anyhow::Result<()> {
+        let Some(machine) = self.executor(None) else { return Ok(()) };
+        let client = self.desk.cluster.client_for(&machine.name, PATIENCE)?;
+        let from = 1 + self.rng.below(self.desk.cluster.moment().revision + 2);
+        let asked = client.call(false, |rpc, context| {
+            let request = WatchRequest { prefix: String::new(), from: Some(from), cluster: None, wait: PATIENCE / 3 };
+            async move { rpc.watch(context, request).await }
+        });
+        let Ok(watched) = asked.await else { return Ok(()) };
+        self.desk.tally.call(format!("watch {}", if watched.relist { "relist" } else { "done" }));
+        if watched.relist {
+            return Ok(());
+        }
+        let told = watched.events.iter().map(|e| (e.revision, e.change, &e.name, e.version, e.epoch));
+        let oracle = self.desk.cluster.oracle.borrow();
+        let known = oracle.chronicle.events().filter(|event| (from..watched.next).contains(&event.revision));
+        let known = known.map(|e| (e.revision, e.change, &e.name, e.version, e.epoch));
+        let node = machine.node_name()?;
+        anyhow::ensure!(told.eq(known), "{node} tells other changes from revision {from} on than were committed");
+        Ok(())
     }
 
     async fn look(&self) -> anyhow::Result<()> {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use cairn_node::raft::View;
 use cairn_store::meta::State;
-use cairn_store::meta::invariant::violations;
+use cairn_store::meta::invariant::{broken, violations};
 use cairn_store::name::Name;
 use cairn_store::segment::{Epoch, Version};
 
@@ -17,6 +18,8 @@ use crate::invariants::ids::Ids;
 
 /// How many revisions back states are compared. Nodes are rarely further apart.
 const REVISIONS_KEPT: usize = 512;
+/// Clocks are read within a step.
+const STEP_MAX: Duration = Duration::from_secs(1);
 /// Whole states are looked through, and compared, at every so many revisions: what is wrong in one stays wrong.
 const LOOK_EVERY: u64 = 16;
 
@@ -32,14 +35,14 @@ pub struct Oracle {
     /// The first state seen at each revision.
     states: BTreeMap<u64, State>,
     /// What each machine showed last.
-    shown: BTreeMap<String, u64>,
+    shown: BTreeMap<String, State>,
     /// Versions whose copies are to be looked at.
     unseen: Vec<(Name, Epoch, Version)>,
 }
 
 impl Oracle {
-    /// Looks at all machines.
-    pub(super) fn look(&mut self, machines: &[Rc<Machine>]) -> anyhow::Result<()> {
+    /// Looks at all machines, when the world is so old.
+    pub(super) fn look(&mut self, machines: &[Rc<Machine>], elapsed: Duration) -> anyhow::Result<()> {
         for machine in machines {
             if let Some(term) = machine.leads() {
                 let leader = self.leaders.entry(term).or_insert_with(|| machine.name.clone());
@@ -50,23 +53,31 @@ impl Oracle {
                 continue;
             };
             // A node that starts again begins where its snapshot ends.
-            let seen = self.shown.insert(machine.name.clone(), revision);
-            if seen != Some(revision)
+            let seen = self.shown.get(&machine.name);
+            if seen.map(|seen| seen.revision) != Some(revision)
                 && let Some(view) = machine.view()
             {
+                let seen = self.shown.insert(machine.name.clone(), view.state.clone());
                 self.judge(machine, &view, seen)?;
             }
         }
+        self.check_time(machines, elapsed)?;
         self.check_new_versions(machines)
     }
 
-    fn judge(&mut self, machine: &Machine, view: &View, seen: Option<u64>) -> anyhow::Result<()> {
+    fn judge(&mut self, machine: &Machine, view: &View, seen: Option<State>) -> anyhow::Result<()> {
         let state = &view.state;
         let revision = state.revision;
-        if let Some(seen) = seen {
-            ensure!(revision >= seen, "{} went back from revision {seen} to {revision}", machine.name);
+        if let Some(seen) = &seen {
+            let was = seen.revision;
+            ensure!(revision >= was, "{} went back from revision {was} to {revision}", machine.name);
+            if revision == was + 1
+                && let Some(wrong) = broken(seen, state).first()
+            {
+                bail!("the step of {} to revision {revision} is wrong: {wrong}", machine.name);
+            }
         }
-        let since = seen.unwrap_or_else(|| self.chronicle.newest().min(revision));
+        let since = seen.map_or_else(|| self.chronicle.newest().min(revision), |seen| seen.revision);
         self.unseen.extend(self.chronicle.take(&machine.node_name()?, view, since)?);
         self.ids.see(state.members.values().map(|member| (member.id, member.incarnation)));
         if let Some(wrong) = self.ids.violations().first() {
@@ -84,6 +95,17 @@ impl Oracle {
             }
         }
         tracing::trace!(target: "cairn_sim::oracle", machine = %machine.name, revision, time = %state.time, "a new state");
+        Ok(())
+    }
+
+    /// R4: log time never runs ahead of the time that passed for the machines: leases rest on that.
+    fn check_time(&self, machines: &[Rc<Machine>], elapsed: Duration) -> anyhow::Result<()> {
+        let slept: Duration = machines.iter().map(|machine| machine.skew.leapt()).sum();
+        let passed = elapsed + slept + STEP_MAX;
+        for (name, state) in &self.shown {
+            let told = Duration::from_millis(state.time.0);
+            ensure!(told <= passed, "log time is {told:?} on {name}, and no more than {passed:?} passed");
+        }
         Ok(())
     }
 

@@ -1,10 +1,13 @@
-//! What must hold of every state, whatever was applied. Tests and the simulation call it after each step.
+//! What must hold of every state and of every step, whatever was applied. Tests and the simulation look after each entry.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imbl::ordmap::DiffItem;
 
 use crate::meta::state::State;
 use crate::node::Role;
-use crate::segment::{PINS_MAX, Segment, Version};
+use crate::segment::{PINS_MAX, Segment, Version, VersionRecord};
 
 /// Everything that is wrong with a state, in words; empty if nothing is.
 pub fn violations(state: &State) -> Vec<String> {
@@ -43,6 +46,74 @@ fn check_segment(state: &State, segment: &Segment, wrong: &mut Vec<String>) {
         must(record.copies.iter().all(|c| !record.ended.contains(&c.id)), "an ended copy is referred to");
         must(record.epoch <= segment.epoch, "a version is newer than the ownership");
     }
+}
+
+/// Everything that is wrong with a step, in words: `after` is the state one entry after `before`. Cheap if they share their
+/// maps.
+pub fn broken(before: &State, after: &State) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if after.time < before.time {
+        wrong.push(format!("log time went back from {} to {}", before.time, after.time));
+    }
+    if after.next_node < before.next_node {
+        wrong.push(format!("the next node is {}, and was {}", after.next_node, before.next_node));
+    }
+    for item in before.answers.diff(&after.answers) {
+        match item {
+            DiffItem::Add(..) => {}
+            DiffItem::Update { new: (id, _), .. } => wrong.push(format!("request {id} has another answer")),
+            DiffItem::Remove(id, answer) if answer.until >= after.time => {
+                wrong.push(format!("the answer to request {id} is forgotten before its time"));
+            }
+            DiffItem::Remove(..) => {}
+        }
+    }
+    for item in before.segments.diff(&after.segments) {
+        match item {
+            DiffItem::Update { old: (_, old), new: (_, new) } => check_step(old, new, &mut wrong),
+            DiffItem::Add(_, new) => {
+                let last = before.epochs.get(&new.name).copied().unwrap_or_default();
+                if new.epoch <= last {
+                    wrong.push(format!("{}: it begins with epoch {}, and {last} was used before", new.name, new.epoch));
+                }
+            }
+            DiffItem::Remove(_, old) if after.epochs.get(&old.name) != Some(&old.epoch) => {
+                wrong.push(format!("{}: its last epoch {} is forgotten", old.name, old.epoch));
+            }
+            DiffItem::Remove(..) => {}
+        }
+    }
+    wrong
+}
+
+fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
+    let mut must = |holds: bool, what: &str| {
+        if !holds {
+            wrong.push(format!("{}: {what}", new.name));
+        }
+    };
+    must(new.epoch >= old.epoch, "its epoch went back");
+    must(new.head >= old.head, "its head went back");
+    must(new.owner == old.owner || new.owner.is_none() || new.epoch > old.epoch, "a new owner has the old epoch");
+    // R7: the newest version with all its copies stays until a newer one has all of its own.
+    if let Some(whole) = newest_whole(old) {
+        let stays = new.versions.contains_key(&whole) || newest_whole(new) > Some(whole);
+        must(stays, "the newest version with all its copies was let go");
+    }
+    let pinned = old.versions.iter().filter(|(_, record)| record.pinned);
+    must(pinned.map(|(version, _)| version).all(|version| new.versions.contains_key(version)), "a pinned version is gone");
+    for (version, record) in &old.versions {
+        let Some(now) = new.versions.get(version) else { continue };
+        must(now.digest == record.digest && now.request == record.request, "a version became another");
+        must(record.ended.iter().all(|copy| !now.refers_to(*copy)), "a copy that was given up is referred to again");
+        let lost = |copy: &crate::id::CopyId| !now.refers_to(*copy) && !now.ended.contains(copy);
+        must(!record.copies.iter().any(|copy| lost(&copy.id)), "a copy was forgotten while its version lives");
+    }
+}
+
+fn newest_whole(segment: &Segment) -> Option<Version> {
+    let whole = |record: &Arc<VersionRecord>| record.durable().count() > usize::from(record.wanted);
+    segment.versions.iter().rev().find(|(_, record)| whole(record)).map(|(version, _)| *version)
 }
 
 fn check_derived(state: &State, wrong: &mut Vec<String>) {

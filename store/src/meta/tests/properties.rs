@@ -10,7 +10,7 @@ use super::draft::logs;
 use crate::id::{CopyId, RequestId, SegmentId};
 use crate::meta::apply::Position;
 use crate::meta::command::{Command, Entry, Outcome, Rejection, Reply};
-use crate::meta::invariant::violations;
+use crate::meta::invariant::{broken, violations};
 use crate::meta::snapshot::Loader;
 use crate::meta::state::State;
 use crate::name::Name;
@@ -39,8 +39,10 @@ proptest! {
     fn invariants_hold_after_every_entry(log in logs()) {
         let mut state = State::default();
         for (at, entry) in log.0 {
+            let before = state.clone();
             let reply = state.apply(at, &entry);
             prop_assert_eq!(violations(&state), Vec::<String>::new(), "after {:?}: {:?}", entry, reply);
+            prop_assert_eq!(broken(&before, &state), Vec::<String>::new(), "by {:?}: {:?}", entry, reply);
             prop_assert_eq!(state.revision, at.index);
         }
     }
