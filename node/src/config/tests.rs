@@ -126,8 +126,10 @@ fn a_level_is_a_word_and_directives_are_more() {
     }
     // A machine of a million states.
     let pattern = format!("log.level=info,cairn_node[save{{name=(a|b)*a{}}}]=debug", "(a|b)".repeat(24));
-    let error = parse(MINIMAL, &[&pattern], &[]).unwrap_err();
-    assert!(error.hint.contains("fields are not told apart"), "{error:?}");
+    for level in [pattern.as_str(), "log.level=\tӒ=", "log.level=info,naïve=debug"] {
+        let error = parse(MINIMAL, &[level], &[]).unwrap_err();
+        assert!(error.hint.contains("by their plain names"), "{error:?}");
+    }
     let error = parse(MINIMAL, &["log.level=verbose"], &[]).unwrap_err();
     assert!(error.message.contains("--set: log.level") && error.hint.contains("debug"), "{error:?}");
 }

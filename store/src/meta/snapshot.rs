@@ -43,6 +43,9 @@ pub enum SnapshotError {
     /// The stream ends early or goes on too long.
     #[error("the snapshot is not whole")]
     NotWhole,
+    /// Two records are of the same thing: which of them counts cannot be known.
+    #[error("the snapshot says something twice")]
+    Twice,
 }
 
 impl State {
@@ -119,6 +122,9 @@ impl Loader {
         if self.whole || first != matches!(item, Item::Head { .. }) {
             return Err(SnapshotError::NotWhole);
         }
+        if self.is_known(&item) {
+            return Err(SnapshotError::Twice);
+        }
         match item {
             Item::Head { cluster, time, revision, next_node } => {
                 self.state = State { cluster, time, revision, next_node, ..State::default() };
@@ -133,5 +139,18 @@ impl Loader {
         }
         self.items += 1;
         Ok(())
+    }
+
+    /// Whether an earlier record is of the same thing.
+    fn is_known(&self, item: &Item) -> bool {
+        let State { members, segments, names, epochs, gone, answers, .. } = &self.state;
+        match item {
+            Item::Member(member) => members.contains_key(&member.id),
+            Item::Segment(segment) => segments.contains_key(&segment.id) || names.contains_key(&segment.name),
+            Item::Epoch(name, _) => epochs.contains_key(name),
+            Item::Gone(id, _) => gone.contains_key(id),
+            Item::Answer(id, _) => answers.contains_key(id),
+            Item::Head { .. } | Item::End { .. } => false,
+        }
     }
 }

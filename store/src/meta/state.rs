@@ -108,8 +108,9 @@ impl State {
             self.open.insert((segment.registered.1, segment.id));
         }
         self.count(segment, |usage, bytes| {
-            usage.copies += 1;
-            usage.bytes += bytes;
+            // What was applied is within bounds; a snapshot can say anything.
+            usage.copies = usage.copies.saturating_add(1);
+            usage.bytes = usage.bytes.saturating_add(bytes);
         });
     }
 

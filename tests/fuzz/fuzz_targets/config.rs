@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cairn_parsers::config::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cairn_parsers::run("config", bytes));

@@ -62,6 +62,12 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "identity", run: identity::run, seeds: identity::seeds },
 ];
 
+/// Runs one of them.
+pub fn run(target: &str, bytes: &[u8]) {
+    let found = TARGETS.iter().find(|known| known.name == target).expect("a target of that name");
+    (found.run)(bytes);
+}
+
 /// What decodes must mean the same when it is encoded again. Not the same bytes: an integer has several encodings.
 fn same_again<T: Serialize + DeserializeOwned, O: Options>(options: impl Fn() -> O, value: &T) {
     let bytes = options().serialize(value).expect("what was decoded can be encoded");

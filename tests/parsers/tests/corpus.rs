@@ -69,4 +69,8 @@ fn the_fuzzer_knows_every_target() {
     let dir = corpus().parent().unwrap().join("fuzz/fuzz_targets");
     let files: BTreeSet<_> = cases(&dir).iter().map(|path| path.file_stem().unwrap().to_owned()).collect();
     assert_eq!(files, TARGETS.iter().map(|target| target.name.into()).collect());
+    for target in TARGETS {
+        let text = fs::read_to_string(dir.join(format!("{}.rs", target.name))).unwrap();
+        assert!(text.contains(&format!("cairn_parsers::run({:?}, bytes)", target.name)), "{text}");
+    }
 }

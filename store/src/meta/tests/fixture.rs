@@ -7,6 +7,7 @@ use crate::digest::Digest;
 use crate::meta::apply::Position;
 use crate::meta::command::{Command, Commit, Entry, Finding, Request, Scope, Stamp};
 use crate::meta::invariant::violations;
+use crate::meta::snapshot::SnapshotError;
 use crate::meta::state::State;
 use crate::node::Role;
 use crate::segment::{Ack, Epoch, Kind, Receipt, Version};
@@ -24,6 +25,17 @@ fn the_snapshot_of_version_1_is_written_and_read() {
     let kept = std::fs::read(&path).unwrap();
     assert_eq!(State::read(&mut &kept[..]).unwrap(), state);
     assert!(kept == written, "the same state is written as other bytes");
+}
+
+#[test]
+fn a_snapshot_that_says_something_twice_is_refused() {
+    let records: Vec<_> = state().records().map(Result::unwrap).collect();
+    let (end, items) = records.split_last().unwrap();
+    assert!(State::read(&mut &records.concat()[..]).is_ok());
+    for again in &items[1..] {
+        let twice = [&items.concat(), again, end].map(|bytes| bytes.as_slice()).concat();
+        assert!(matches!(State::read(&mut &twice[..]), Err(SnapshotError::Twice)));
+    }
 }
 
 /// Every kind of record, and most of what can be in one.
