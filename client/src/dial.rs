@@ -9,22 +9,17 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bincode::Options;
-use bincode::config::{Bounded, WithOtherLimit};
 use cairn_store::id::{CopyId, RequestId};
 use futures::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use tarpc::client::RpcError;
 use tarpc::context::{self, Context};
-use tarpc::serde_transport::{self, Transport};
-use tarpc::tokio_serde::formats::Bincode;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
-use tokio_util::codec::LengthDelimitedCodec;
 use uuid::Uuid;
 
-use crate::api::{CairnClient, Code, Error, FRAME_BYTES_MAX};
+use crate::api::{CairnClient, Code, Error};
+use crate::codec::{PATIENCE_MAX, transport};
 use crate::fault::Cause;
 use crate::retry::{Failure, Retry};
 use crate::wire::{self, Greeting, Pull, PullAnswer, Refusal, RefusalCode, Welcome, WireError};
@@ -33,7 +28,7 @@ use crate::wire::{self, Greeting, Pull, PullAnswer, Refusal, RefusalCode, Welcom
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// The longest time-out of a client: more would only overflow.
-pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+pub const TIMEOUT_MAX: Duration = PATIENCE_MAX;
 
 /// tarpc's own deadline of a call. It only has to be longer than any of ours: the time-outs here are tokio's.
 const CALL_MAX: Duration = Duration::from_secs(3600);
@@ -73,20 +68,6 @@ impl Connect for SocketConnect {
             Ok(stream)
         })
     }
-}
-
-/// The codec of every tarpc connection: bincode with variable-length integers, bounded by [`FRAME_BYTES_MAX`].
-pub type Codec<Item, SinkItem> = Bincode<Item, SinkItem, WithOtherLimit<bincode::DefaultOptions, Bounded>>;
-
-/// tarpc's transport over a stream that was greeted already, for either side and any service.
-pub fn transport<S, Item, SinkItem>(stream: S) -> Transport<S, Item, SinkItem, Codec<Item, SinkItem>>
-where
-    S: AsyncRead + AsyncWrite,
-    Item: for<'de> Deserialize<'de>,
-    SinkItem: Serialize,
-{
-    let framed = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_framed(stream);
-    serde_transport::new(framed, Bincode::from(bincode::DefaultOptions::new().with_limit(FRAME_BYTES_MAX as u64)))
 }
 
 /// A client of the public service over a stream that was greeted already. The connection ends with its last clone.
@@ -358,8 +339,9 @@ impl Client {
             Ok(Err(RpcError::Send(cause))) => {
                 Failure::unreached(Error::unavailable(format!("cannot send to {endpoint}: {cause}")))
             }
-            // tarpc's answer when a connection has too many requests in flight: not begun.
-            Ok(Err(RpcError::Server(error))) if error.kind == io::ErrorKind::WouldBlock => {
+            // tarpc's answer when a connection has too many requests in flight, and its only one: not begun. It says
+            // `WouldBlock`, but writes the kind as a signed number and reads it as an unsigned one: another arrives.
+            Ok(Err(RpcError::Server(error))) => {
                 return Err(Failure::unreached(Error::unavailable(format!("{endpoint} is busy: {}", error.detail))));
             }
             Ok(Err(_)) if self.is_data_port(endpoint, limit).await => Failure::unreached(self.data_port(endpoint)),

@@ -2,6 +2,7 @@
 //!
 //! - [`api`]: the public contract: the tarpc service, its requests, replies and errors;
 //! - [`wire`]: the first words on every connection, and the frames of the data plane;
+//! - [`codec`]: tarpc's messages as bytes, bounded;
 //! - [`dial`]: reaching a node: endpoints tried in turn, the greeting, one connection for many calls;
 //! - [`retry`]: until when, and after which pause, the same request is sent again;
 //! - [`ask`]: the short requests, one method each;
@@ -11,7 +12,7 @@
 //! - [`save`], [`load`], [`fetch`], [`deliver`]: the main job;
 //! - [`watch`]: changes, as they are committed;
 //! - `part`: a file or a folder that appears whole or not at all;
-//! - `tree`: a folder as a tar stream, and back;
+//! - [`tree`]: a folder as a tar stream, and back;
 //! - [`fault`]: why it failed: a node said no, or a file of this machine did.
 //!
 //! An application writes into the spool of its own node, then asks that node to save the file: the call names it,
@@ -20,6 +21,7 @@
 
 pub mod api;
 pub mod ask;
+pub mod codec;
 pub mod deliver;
 pub mod dial;
 pub mod fault;
@@ -31,7 +33,7 @@ pub mod retry;
 pub mod save;
 pub mod source;
 pub mod spool;
-mod tree;
+pub mod tree;
 pub mod watch;
 pub mod wire;
 

@@ -15,7 +15,7 @@ use crate::fault::{Fault, FileFault};
 pub const BUFFER_BYTES: usize = 1 << 20;
 
 /// What is told of a copy: the bytes so far. An error of it ends the copy.
-pub(crate) type Report<'a> = dyn FnMut(u64) -> io::Result<()> + 'a;
+pub type Report<'a> = dyn FnMut(u64) -> io::Result<()> + 'a;
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,8 +21,8 @@ mod pack;
 mod time;
 mod unpack;
 
-pub(crate) use pack::pack;
-pub(crate) use unpack::unpack;
+pub use pack::pack;
+pub use unpack::unpack;
 
 /// How deep folders may lie in each other: each level is an open file here.
 const DEPTH_MAX: usize = 256;

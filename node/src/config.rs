@@ -231,7 +231,19 @@ fn level(text: &str) -> Result<&str, String> {
     if words().any(|word| !is_level(word)) {
         return Err(hint.into());
     }
-    EnvFilter::builder().parse(text).map(|_| text).map_err(|error| format!("{error}; {hint}"))
+    log_filter(text).map(|_| text).map_err(|error| format!("{error}; {hint}"))
+}
+
+/// What a node tells, as directives. Fields are not among them: their values are patterns, and a short one can take
+/// minutes and gigabytes to be understood.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn log_filter(directives: &str) -> Result<EnvFilter, String> {
+    if directives.contains('{') {
+        return Err("fields are not told apart".into());
+    }
+    EnvFilter::builder().parse(directives).map_err(|error| error.to_string())
 }
 
 fn raft(values: &Values) -> Result<RaftTimes, ConfigError> {

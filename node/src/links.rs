@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cairn_client::dial;
+use cairn_client::codec;
 use cairn_client::wire::{self, Greeting, Refusal, Welcome, WireError};
 use cairn_store::id::{Incarnation, NodeId};
 use tarpc::client::RpcError;
@@ -111,7 +111,7 @@ impl Links {
     /// A new connection for messages of one kind. `known` is what Raft's membership says, before any state is here.
     pub async fn open(&self, to: NodeId, known: Option<&Peer>) -> Result<PeerClient, LinkError> {
         let stream = self.dial(to, Port::Rpc, known).await?;
-        let new = PeerClient::new(tarpc::client::Config::default(), dial::transport(stream));
+        let new = PeerClient::new(tarpc::client::Config::default(), codec::transport(stream));
         let dispatch = new.dispatch;
         self.env.spawn(async move {
             // Its end is seen by whoever waits for an answer.

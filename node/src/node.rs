@@ -26,7 +26,7 @@ use crate::listen::{Purpose, listen};
 use crate::metrics::Metrics;
 use crate::raft::machine::Machine;
 use crate::raft::network::Network;
-use crate::raft::types::{Peer, Vote};
+use crate::raft::types::{LogId, Peer, Vote};
 use crate::raft::{Raft, Types};
 use crate::service::Service;
 use crate::storage::Storage;
@@ -125,7 +125,9 @@ impl Node {
 
         let machine = Machine::open(env.clone())?;
         let view = machine.watch();
-        check_log(&env, &identity, &mut log, view.borrow().applied.is_some()).await?;
+        let applied = view.borrow().applied;
+        check_span(&mut log, applied).await?;
+        check_log(&env, &identity, &mut log, applied.is_some()).await?;
         let links = Links::new(env.clone(), identity.clone(), settings.limits.handshake, view.clone());
         let network = Network { env: env.clone(), links: links.clone(), me: identity.node };
         let config = Arc::new(config(&identity, settings.raft)?);
@@ -190,6 +192,22 @@ impl Node {
 
 async fn bind(env: &Env, address: &str) -> io::Result<Box<dyn Listener>> {
     env.net.listen(address).await.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
+}
+
+/// Entries go only once a snapshot that holds what they did is durable. Where neither is there, the snapshot was lost, or
+/// an older one was put in its place: the node would go on with a state that never was.
+async fn check_span(log: &mut impl RaftLogStorage<Types>, applied: Option<LogId>) -> io::Result<()> {
+    let purged = log.get_log_state().await?.last_purged_log_id;
+    if purged <= applied {
+        return Ok(());
+    }
+    let index = |id: Option<LogId>| id.map_or("none".into(), |id| id.index.to_string());
+    let lost = format!(
+        "the log's entries up to {} are gone, and the snapshot ends with {}: the snapshot was lost",
+        index(purged),
+        index(applied)
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, lost))
 }
 
 /// Begins the log of a node that never ran, and refuses one that ran and lost it: without its vote it could vote twice

@@ -24,7 +24,7 @@ use cairn_client::api::{
     Loaded, NodeInfo, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved,
     SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
-use cairn_client::dial;
+use cairn_client::codec;
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
 use futures::StreamExt;
@@ -57,12 +57,12 @@ impl Service {
         // Two services, one port: who greeted as a member speaks to members, everybody else is a client.
         match speaker {
             Speaker::Client => {
-                let channel = BaseChannel::with_defaults(dial::transport(stream));
+                let channel = BaseChannel::with_defaults(codec::answering(stream));
                 let requests = channel.max_concurrent_requests(self.core.limits.requests);
                 self.run(CLIENT_IDLE, requests.execute(self.clone().serve())).await;
             }
             Speaker::Node(_) => {
-                let channel = BaseChannel::with_defaults(dial::transport(stream));
+                let channel = BaseChannel::with_defaults(codec::answering(stream));
                 let requests = channel.max_concurrent_requests(self.core.limits.requests);
                 self.run(MEMBER_IDLE, requests.execute(PeerServer(self.clone()).serve())).await;
             }

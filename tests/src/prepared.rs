@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::Path;
 
 use crate::cluster::Cluster;
 
@@ -11,6 +12,12 @@ const PORTS: std::ops::Range<u16> = 10_000..32_000;
 /// Starts a cluster like [`Cluster::start`], with `(node, key, value)` set in the nodes' configurations beforehand.
 pub fn start(nodes: u32, storage: u32, settings: &[(&str, &str, &str)]) -> Cluster {
     let dir = tempfile::tempdir().expect("a temporary folder");
+    configure(dir.path(), nodes, storage, settings);
+    Cluster::start_in(dir, nodes, storage)
+}
+
+/// Writes the nodes' configurations, on ports that are free, and starts nothing. A node's folder may be there already.
+pub fn configure(dir: &Path, nodes: u32, storage: u32, settings: &[(&str, &str, &str)]) {
     let executors = (1..=nodes).map(|n| (format!("n{n}"), "executor"));
     let names: Vec<_> = executors.chain((1..=storage).map(|n| (format!("s{n}"), "storage"))).collect();
     let mut ports = free_ports(u16::try_from(names.len() * 3).expect("a small cluster"));
@@ -28,10 +35,9 @@ pub fn start(nodes: u32, storage: u32, settings: &[(&str, &str, &str)]) -> Clust
         ]);
         keys.extend(settings.iter().filter(|(of, ..)| of == name).map(|(_, key, value)| (*key, (*value).to_owned())));
         let text: String = keys.iter().map(|(key, value)| format!("{key} = \"{value}\"\n")).collect();
-        std::fs::create_dir(dir.path().join(name)).expect("the node's folder");
-        std::fs::write(dir.path().join(name).join("cairnd.toml"), text).expect("the node's configuration");
+        std::fs::create_dir_all(dir.join(name)).expect("the node's folder");
+        std::fs::write(dir.join(name).join("cairnd.toml"), text).expect("the node's configuration");
     }
-    Cluster::start_in(dir, nodes, storage)
 }
 
 /// So many ports in a row that are free just now.

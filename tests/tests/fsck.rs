@@ -399,3 +399,53 @@ fn about<'a>(findings: &'a [Value], words: &str) -> &'a Value {
     let said = |finding: &&Value| finding["problem"].as_str().unwrap().contains(words);
     findings.iter().find(said).unwrap_or_else(|| panic!("{words:?} in {findings:?}"))
 }
+
+/// Whatever happens to the list of what lies here, the node makes it anew by itself.
+#[test]
+fn a_damaged_catalogue_is_made_anew() {
+    let mut cluster = prepared::start(1, 0, &[]);
+    let file = files::random(&cluster.scratch(), "file", SIZE, 7);
+    let words = ["save".as_ref(), "app/state".as_ref(), file.as_os_str(), "--replicas".as_ref(), "0".as_ref()];
+    cluster.cairn("n1", words).expect(0);
+    let node = cluster.node("n1").dir;
+    let (db, marker) = (node.join("catalogue/db"), node.join("catalogue/marker"));
+    let garbage = |path: &Path| fs::write(path, vec![0x5a; fs::read(path).unwrap().len()]).unwrap();
+    // Whether it can be told that something is wrong: what is not there may never have been.
+    let damages: [(&str, bool, &dyn Fn()); 7] = [
+        ("garbage", true, &|| garbage(&db)),
+        ("cut off", true, &|| shorten(&db, fs::metadata(&db).unwrap().len() / 2)),
+        ("a byte of an entry", true, &|| {
+            let at = fs::read(&db).unwrap().windows(4).position(|tag| tag == b"HELD").unwrap();
+            flip(&db, at as u64 + 20);
+        }),
+        ("no database", true, &|| fs::remove_file(&db).unwrap()),
+        ("a byte of its marker", true, &|| flip(&marker, 12)),
+        ("no marker", false, &|| fs::remove_file(&marker).unwrap()),
+        ("nothing", false, &|| {
+            fs::remove_dir_all(node.join("catalogue")).unwrap();
+            fs::create_dir(node.join("catalogue")).unwrap();
+        }),
+    ];
+    for (what, told, damage) in damages {
+        let pid = cluster.node("n1").pid;
+        cluster.signal("n1", Signal::TERM);
+        until("the node has ended", || gone(pid).then_some(()));
+        fsck(&node, "json").expect(0);
+        damage();
+        let run = fsck(&node, "json");
+        let found = run.json()["findings"].as_array().unwrap().clone();
+        assert_eq!(!found.is_empty(), told, "{what}: {run:?}");
+        if told {
+            says(only(&found, "catalogue"), "node_will", "make it anew from the .toc files");
+        }
+        cluster.revive("n1");
+        let out = cluster.scratch().join("loaded");
+        cluster.cairn("n1", ["load".as_ref(), "app/state".as_ref(), "--out".as_ref(), out.as_os_str()]).expect(0);
+        files::same(&file, &out);
+        fs::remove_file(out).unwrap();
+    }
+    let pid = cluster.node("n1").pid;
+    cluster.signal("n1", Signal::TERM);
+    until("the node has ended", || gone(pid).then_some(()));
+    assert_eq!(findings(&node, 0), [Value::Null; 0]);
+}

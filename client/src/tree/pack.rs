@@ -23,7 +23,7 @@ const FIELD_BYTES: usize = 100;
 const SPACE_BYTES: u64 = 512;
 
 /// Writes the folder `root` to `target`. Fails if anything in it changes meanwhile.
-pub(crate) fn pack(root: &Path, target: &File, target_path: &Path, report: &mut Report<'_>) -> Result<(), Fault> {
+pub fn pack(root: &Path, target: &File, target_path: &Path, report: &mut Report<'_>) -> Result<(), Fault> {
     let stream = Builder::new(BufWriter::with_capacity(BUFFER_BYTES, target));
     let mut packer = Packer {
         root,

@@ -25,7 +25,7 @@ const FILE_BITS: u32 = 0o1777;
 const FOLDER_BITS: u32 = 0o3777;
 
 /// Makes what the stream says in `root`, an empty folder, for messages `root_path`.
-pub(crate) fn unpack(stream: &mut dyn Read, root: &OwnedFd, root_path: &Path) -> Result<(), FileFault> {
+pub fn unpack(stream: &mut dyn Read, root: &OwnedFd, root_path: &Path) -> Result<(), FileFault> {
     let root = root.try_clone().map_err(|error| FileFault::new("write to", root_path, &error))?;
     let mut ended = Ended { stream, ended: false };
     let mut archive = Archive::new(&mut ended);

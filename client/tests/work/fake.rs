@@ -10,7 +10,7 @@ use cairn_client::api::{
     Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved,
     SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
-use cairn_client::dial::transport;
+use cairn_client::codec::answering;
 use cairn_client::wire::{self, Greeting, Offer, Pull, PullAnswer, Welcome};
 use cairn_store::digest::{BLOCK_BYTES, BlockTable, Digest, TableBuilder};
 use cairn_store::disk::SPOOL_MARK;
@@ -36,6 +36,8 @@ pub(crate) struct Script {
     pub(crate) break_after: Option<usize>,
     /// It is another process each time, and its disk forgets what lay in the spool.
     pub(crate) forgets: bool,
+    /// It has as many requests as it takes.
+    pub(crate) busy: bool,
     /// The mark in its spool is another's.
     pub(crate) elsewhere: bool,
     /// The answer to lists.
@@ -219,7 +221,9 @@ impl Fake {
             }
             greet(&mut stream).await;
             let mut gone = self.gone.subscribe();
-            let calls = BaseChannel::with_defaults(transport(stream)).execute(self.clone().serve());
+            let most = if self.state.lock().unwrap().script.busy { 0 } else { usize::MAX };
+            let calls = BaseChannel::with_defaults(answering(stream)).max_concurrent_requests(most);
+            let calls = calls.execute(self.clone().serve());
             tokio::spawn(async move {
                 let calls = calls.for_each_concurrent(None, |call| call);
                 tokio::select! { () = calls => {}, _ = gone.wait_for(|gone| *gone) => {} }

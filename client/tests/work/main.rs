@@ -16,6 +16,7 @@ use cairn_client::dial::Client;
 use cairn_client::fault::Fault;
 use cairn_client::fetch::Range;
 use cairn_client::load::LoadOptions;
+use cairn_client::request;
 use cairn_client::save::{SaveOptions, Source};
 use cairn_client::spool::Spool;
 use cairn_client::watch::News;
@@ -76,6 +77,15 @@ async fn what_may_pass_is_retried_and_what_may_not_is_told() {
     assert_eq!(fault, Fault::Request(conflict));
     assert_eq!(fs::read(&path).unwrap(), b"state", "a file that was taken is put back");
     assert_eq!(node.spooled(), 0);
+}
+
+#[tokio::test]
+async fn what_a_busy_node_did_not_begin_has_not_happened() {
+    let node = Fake::start(Script { busy: true, ..Script::default() }).await;
+    let client = Client::new(vec![node.endpoint()], Duration::from_millis(200));
+    let error = client.claim(request::new_id(), &name()).await.unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::Unavailable, Outcome::None), "{error}");
+    assert!(error.message.contains("is busy"), "{error}");
 }
 
 #[tokio::test]
@@ -449,7 +459,7 @@ async fn a_full_disk_is_told_and_a_claim_that_stands_too() {
 async fn a_claim_has_an_id_of_its_own_on_every_node() {
     let first = Fake::start(Script { break_after: Some(1), ..Script::default() }).await;
     let second = Fake::start(Script::default()).await;
-    let request = cairn_client::request::new_id();
+    let request = request::new_id();
     client(&[&first, &second]).claim(request, &name()).await.unwrap();
     let (first, second) = (first.claims(), second.claims());
     assert_eq!(second.len(), 1);

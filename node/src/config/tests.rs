@@ -124,6 +124,10 @@ fn a_level_is_a_word_and_directives_are_more() {
         let config = parse(MINIMAL, &[&format!("log.level={level}")], &[]).expect(level);
         assert_eq!(config.log.level, level);
     }
+    // A machine of a million states.
+    let pattern = format!("log.level=info,cairn_node[save{{name=(a|b)*a{}}}]=debug", "(a|b)".repeat(24));
+    let error = parse(MINIMAL, &[&pattern], &[]).unwrap_err();
+    assert!(error.hint.contains("fields are not told apart"), "{error:?}");
     let error = parse(MINIMAL, &["log.level=verbose"], &[]).unwrap_err();
     assert!(error.message.contains("--set: log.level") && error.hint.contains("debug"), "{error:?}");
 }

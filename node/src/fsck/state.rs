@@ -225,16 +225,11 @@ fn read_log(disk: &FileDisk, snapshot: Option<View>, tell: &mut Tell<'_>) -> io:
 /// Whether the log goes on where the snapshot ends.
 fn fits(span: &Span, view: &View, path: &Path, tell: &mut Tell<'_>) -> bool {
     let index = |id: &Option<LogId>| id.as_ref().map(|id| id.index);
-    let (applied, purged, committed) = (index(&view.applied), index(&span.purged), index(&span.committed));
+    let (applied, purged) = (index(&view.applied), index(&span.purged));
     if purged > applied {
         let end = applied.map_or("there is no snapshot".into(), |end| format!("the snapshot ends with {end}"));
         let problem = format!("its entries up to {} are gone, and {end}", purged.unwrap_or_default());
-        // Raft goes on from nothing if it does not know of anything that was committed.
-        let will = match committed > applied {
-            true => NO_START,
-            false => "start with a state that lacks those entries: do not start it, let this machine join anew",
-        };
-        tell(Finding::bad(What::Log, path, problem, will));
+        tell(Finding::bad(What::Log, path, problem, NO_START));
         return false;
     }
     if span.vote.is_none() && applied.is_some() {

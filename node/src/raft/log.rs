@@ -6,7 +6,7 @@
 //! - `done`: tells a waiter when its write is durable, and of an error if it never will be;
 //! - `reader`: bounded reads that notice a missing entry; `look`: all of it, for a check of a node that does not run;
 //! - `rotation`: the crash points at the change from one chunk to the next;
-//! - `ballast`: space that a full disk gives back.
+//! - `ballast`: space that a full disk gives back; `files`: what is cut off is told, and only at the end.
 //!
 //! An append is put into raft-log's buffer, is readable at once, and is handed to raft-log's own thread, which writes
 //! and syncs whatever has gathered and then calls back. Any error here is a local fault: the node stops and recovers
@@ -17,6 +17,7 @@
 
 mod ballast;
 mod done;
+mod files;
 mod look;
 mod payload;
 mod reader;
@@ -28,6 +29,7 @@ mod types;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -43,9 +45,10 @@ pub use self::look::Span;
 pub use self::reader::WalReader;
 
 use self::done::Done;
+use self::files::Files;
 use self::payload::Payload;
 use self::rotation::Rotation;
-use self::types::{StoredId, StoredVote, Wal};
+use self::types::{StoredId, StoredVote, Wal, invalid};
 use super::types::{LogEntry, LogId, Types, Vote};
 
 /// How the log uses memory, disk and time.
@@ -96,11 +99,23 @@ impl WalLog {
         make_durable_dir(dir).map_err(at)?;
         // The lock comes with the log, so the ballast goes before it: opening may already need the space.
         ballast::release(dir).map_err(at)?;
-        let log = RaftLog::open(Arc::new(config(dir, tuning)?)).map_err(at)?;
+        let files = Files::of(dir).map_err(at)?;
+        let config = Arc::new(config(dir, tuning)?);
+        let log = guarded(|| RaftLog::open(config)).map_err(at)?;
+        files.tell_cut();
         ballast::keep(dir, tuning.ballast_bytes);
         sync_dir(dir).map_err(at)?;
         Ok(Self { shared: Shared(Arc::new(Mutex::new(log))) })
     }
+}
+
+/// Over damaged files raft-log can panic; and a file that ends too soon, though others follow it, is damaged too.
+fn guarded<T>(open: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let opened = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(invalid("raft-log panicked")));
+    opened.map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof => invalid(e.to_string()),
+        _ => e,
+    })
 }
 
 fn config(dir: &Path, tuning: LogTuning) -> io::Result<Config> {

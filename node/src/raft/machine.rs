@@ -267,13 +267,54 @@ impl RaftSnapshotBuilder<Types> for Builder {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use cairn_store::id::Incarnation;
+    use openraft::Membership;
+    use openraft::type_config::alias::CommittedLeaderIdOf;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::raft::types::Peer;
 
     fn view(time: u64, stamped: Option<(u64, u64)>) -> View {
         let mut view = View::default();
         view.state.time = LogTime(time);
         view.stamped = stamped.map(|(term, at)| (term, Duration::from_millis(at)));
         view
+    }
+
+    /// Before the records of the state, which the store has a fixture of. `UPDATE_FIXTURE=1` writes it again: only for
+    /// what a release has never written.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a fixture")]
+    fn the_place_of_a_snapshot_has_the_bytes_of_its_version() {
+        let id = |term, index| LogId { leader_id: CommittedLeaderIdOf::<Types>::new(term), index };
+        let peer = |number: u128| Peer {
+            rpc: format!("n{number}:7420"),
+            data: format!("n{number}:7421"),
+            incarnation: Some(Incarnation(Uuid::from_u128(number))),
+        };
+        let nodes = BTreeMap::from([(1, peer(1)), (2, peer(2)), (300, peer(3))]);
+        let voters = [[1, 2].into(), [1, 300].into()];
+        let membership = Membership::new(voters.to_vec(), nodes).unwrap();
+        let membership = StoredMembershipOf::<Types>::new(Some(id(2, 5)), membership);
+        let places = [
+            Place { applied: None, membership: Default::default() },
+            Place { applied: Some(id(3, 700)), membership },
+        ];
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/snapshot-place-v1.bin");
+        let written: Vec<u8> = places.iter().flat_map(|place| record::encode(PLACE_KIND, place).unwrap()).collect();
+        if std::env::var_os("UPDATE_FIXTURE").is_some() {
+            std::fs::write(path, &written).unwrap();
+        }
+        let kept = std::fs::read(path).unwrap();
+        let mut rest = kept.as_slice();
+        for place in places {
+            let read = read_place(&mut rest).unwrap();
+            assert_eq!((read.applied, read.membership), (place.applied, place.membership));
+        }
+        assert!(rest.is_empty() && kept == written, "bytes on disk changed: that needs a new version");
     }
 
     #[test]

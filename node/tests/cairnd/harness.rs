@@ -99,3 +99,31 @@ pub(crate) fn gone(pid: &serde_json::Value) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
+
+/// A folder that is ready to be started; its configuration.
+pub(crate) fn initialised(dir: &Path) -> PathBuf {
+    let file = config(dir, "");
+    assert!(run(&["init", "--config", file.to_str().unwrap()]).status.success());
+    file
+}
+
+/// A node that runs until this is dropped.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command, log: &Path, socket: &Path) -> Self {
+        let mut running = Self(command.stderr(fs::File::create(log).unwrap()).stdout(Stdio::null()).spawn().unwrap());
+        wait_until("the start", || {
+            assert!(running.0.try_wait().unwrap().is_none(), "{}", fs::read_to_string(log).unwrap());
+            socket.exists() && fs::read_to_string(log).unwrap().contains("ready")
+        });
+        running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

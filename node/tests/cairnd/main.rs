@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "real processes and files: outside the seams")]
 
 mod configuration;
+mod damage;
 mod dev;
 mod folder;
 mod harness;

@@ -2,44 +2,16 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
-use crate::harness::{Dev, cairnd, config, nodes, refused, run, wait_until};
-
-/// A folder that is ready to be started; its configuration.
-fn initialised(dir: &Path) -> PathBuf {
-    let file = config(dir, "");
-    assert!(run(&["init", "--config", file.to_str().unwrap()]).status.success());
-    file
-}
+use crate::harness::{Dev, Running, cairnd, initialised, nodes, refused, run};
 
 fn fifo(path: &Path) {
     mkfifoat(CWD, path, Mode::from_raw_mode(0o600)).unwrap();
-}
-
-/// A node that runs until this is dropped.
-struct Running(std::process::Child);
-
-impl Running {
-    fn start(command: &mut Command, log: &Path, socket: &Path) -> Self {
-        let mut running = Self(command.stderr(fs::File::create(log).unwrap()).stdout(Stdio::null()).spawn().unwrap());
-        wait_until("the start", || {
-            assert!(running.0.try_wait().unwrap().is_none(), "{}", fs::read_to_string(log).unwrap());
-            socket.exists() && fs::read_to_string(log).unwrap().contains("ready")
-        });
-        running
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -4,10 +4,9 @@ use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use super::layout::{FileDisk, SPOOL_MARK, at};
-use super::{Disk, ReadAt, TOC_KIND, Toc};
-use crate::digest::BlockTable;
+use super::{Disk, ReadAt, Toc};
 use crate::id::CopyId;
-use crate::record::{self, RecordError};
+use crate::record;
 
 /// The longest name of a spool file, in bytes.
 const SPOOL_NAME_BYTES_MAX: usize = 255;
@@ -41,40 +40,7 @@ pub(super) fn open(disk: &FileDisk, path: &Path) -> io::Result<Box<dyn ReadAt>> 
 /// Reads and checks a `.toc`: `InvalidData` if it is damaged, `Unsupported` if it is whole but of another version.
 pub(super) fn read_toc(disk: &FileDisk, copy: CopyId) -> io::Result<Toc> {
     let path = disk.toc(copy);
-    disk.files.read(&path, TOC_BYTES_MAX + 1).and_then(|bytes| decode_toc(&bytes, copy)).map_err(at(&path))
-}
-
-fn decode_toc(bytes: &[u8], copy: CopyId) -> io::Result<Toc> {
-    let damaged = |text: &str| io::Error::new(ErrorKind::InvalidData, text);
-    let (toc, rest) = record::decode::<Toc>(TOC_KIND, bytes).map_err(|error| {
-        let kind = if is_whole(&error, bytes) { ErrorKind::Unsupported } else { ErrorKind::InvalidData };
-        io::Error::new(kind, error)
-    })?;
-    if !rest.is_empty() {
-        return Err(damaged("bytes follow the record"));
-    }
-    if toc.copy != copy {
-        return Err(damaged("it describes another copy"));
-    }
-    // The decoder takes any table; nothing may use one that does not lead to the digest.
-    BlockTable::checked(toc.table.size(), toc.table.as_bytes(), toc.digest)
-        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-    Ok(toc)
-}
-
-/// Whether the record is as it was written, though we cannot read it.
-///
-/// A flipped bit in the version must not pass for a newer format, so the checksum decides; it is the same in every
-/// version. Reading the body as nothing fails only after the checksum held.
-fn is_whole(error: &RecordError, bytes: &[u8]) -> bool {
-    match error {
-        RecordError::Body(_) => true,
-        RecordError::Version { found, .. } => {
-            let kind = record::Kind { version: *found, ..TOC_KIND };
-            matches!(record::decode::<()>(kind, bytes), Ok(_) | Err(RecordError::Body(_)))
-        }
-        _ => false,
-    }
+    disk.files.read(&path, TOC_BYTES_MAX + 1).and_then(|bytes| Toc::decode(&bytes, copy)).map_err(at(&path))
 }
 
 pub(super) fn read_snapshot(disk: &FileDisk, path: &Path) -> io::Result<Option<Box<dyn Read + Send>>> {

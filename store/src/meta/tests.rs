@@ -4,8 +4,9 @@
 //!   a line, what they print is indented below. `UPDATE=1 cargo test -p cairn-store meta` rewrites the indented lines;
 //! - `properties`: random logs (`draft` makes them) against what must hold of every log;
 //! - `bounds`: the tables that may fill up;
-//! - `fixture`: a snapshot as the first release writes it.
+//! - `fixture`, `answers`: snapshots as the first release writes them.
 
+mod answers;
 mod bounds;
 mod draft;
 mod fixture;

@@ -1,8 +1,7 @@
 //! What a running node tells, on stderr.
 
-use cairn_node::config::{Log, LogFormat};
+use cairn_node::config::{Log, LogFormat, log_filter};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
 
 /// What a plain level leaves alone: libraries that tell every step of theirs.
 const LIBRARIES: &str = "warn,openraft=error,sled=error";
@@ -17,7 +16,9 @@ pub(crate) fn init(log: &Log) {
         }
         Err(_) => log.level.clone(),
     };
-    let layer = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(directives)).with_writer(std::io::stderr);
+    // They were looked at with the rest of the configuration.
+    let filter = log_filter(&directives).unwrap_or_default();
+    let layer = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => layer.with_ansi(false).with_target(false).init(),
         LogFormat::Json => layer.json().init(),

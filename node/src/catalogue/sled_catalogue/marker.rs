@@ -78,3 +78,29 @@ impl Marker {
         sync_dir(&self.dir)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Closed, and in use. `UPDATE_FIXTURE=1` writes them again: only for what a release has never written.
+    #[test]
+    fn the_marker_has_the_bytes_of_its_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let marker = Marker::new(dir.path(), "0198c0de-0000-7000-8000-000000000001");
+        for (closed, left, fixture) in
+            [(Some(300), Left::Closed(300), "marker-closed-v1.bin"), (None, Left::Open, "marker-open-v1.bin")]
+        {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture);
+            marker.write(closed).unwrap();
+            let written = fs::read(dir.path().join(NAME)).unwrap();
+            if std::env::var_os("UPDATE_FIXTURE").is_some() {
+                fs::write(&path, &written).unwrap();
+            }
+            let kept = fs::read(&path).unwrap();
+            assert!(kept == written, "bytes on disk changed: that needs a new version");
+            fs::write(dir.path().join(NAME), kept).unwrap();
+            assert_eq!(marker.read(), left);
+        }
+    }
+}

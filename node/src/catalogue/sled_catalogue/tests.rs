@@ -187,4 +187,6 @@ fn an_entry_that_does_not_decode_is_an_error_until_it_is_replaced() {
 fn the_encoding_is_frozen() {
     assert_eq!(encode(&held(1)).unwrap(), HELD_V1, "bytes on disk changed: that needs a new version");
     assert_eq!(decode(&key(&held(1)), HELD_V1).unwrap(), held(1));
+    let number = |last| [[0; 15].as_slice(), &[last]].concat();
+    assert_eq!(key(&held(1)).as_slice(), [number(77), vec![0, 0, 0, 0, 0, 0, 0, 3], number(1)].concat());
 }

@@ -1,3 +1,4 @@
+mod commands;
 mod damage;
 mod suite;
 
@@ -210,6 +211,9 @@ fn the_encoding_is_frozen() {
         let decoded: Payload = codeq::Decode::decode(fixture).unwrap();
         assert_eq!(decoded.decode_entry().unwrap(), payload);
     }
+    let mut bytes = Vec::new();
+    codeq::Encode::encode(&Payload::encode_entry(&EntryPayload::Blank).unwrap(), &mut bytes).unwrap();
+    assert_eq!(bytes, [2, 0, 0, 0, 70, 104, 0, 247, 1, 0]);
     let mut bytes = Vec::new();
     codeq::Encode::encode(&StoredId { term: 1, index: 3 }, &mut bytes).unwrap();
     codeq::Encode::encode(&StoredVote { term: 4, committed: true, node: 5 }, &mut bytes).unwrap();

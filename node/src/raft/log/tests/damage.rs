@@ -115,16 +115,33 @@ async fn a_torn_tail_costs_only_what_was_torn() {
     }
 }
 
+/// Whatever is wrong with a file that others follow, it is damage and no torn write: nothing is cut off.
 #[tokio::test]
 async fn a_closed_chunk_that_is_short_or_gone_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    written(dir.path()).await;
-    let first = chunks(dir.path()).remove(0);
-    let good = fs::read(&first).unwrap();
-    fs::write(&first, &good[..good.len() - 3]).unwrap();
-    open(dir.path()).unwrap_err();
-    fs::write(&first, &good).unwrap();
-    open(dir.path()).unwrap();
+    let mut log = open(dir.path()).unwrap();
+    log.blocking_append(ticks(1, 0..40)).await.unwrap();
+    log.purge(id(1, 2)).await.unwrap();
+    drop(log);
+    let before = reopened(dir.path()).await.unwrap();
+    let all: Vec<_> = chunks(dir.path()).into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect();
+    assert!(all.len() > 3, "{} chunks", all.len());
+    for (good, path) in &all[..all.len() - 1] {
+        let kept = [1, 3, 100, good.len() - 1].map(|cut| Some(good.len() - cut));
+        for left in kept.into_iter().chain([Some(0), None]) {
+            match left {
+                Some(left) => fs::write(path, &good[..left]).unwrap(),
+                None => fs::remove_file(path).unwrap(),
+            }
+            let error = reopened(dir.path()).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{left:?} bytes left of {path:?}: {error}");
+            assert_eq!(fs::metadata(path).ok().map(|found| found.len()), left.map(|left| left as u64), "{path:?}");
+            for (good, path) in &all {
+                fs::write(path, good).unwrap();
+            }
+        }
+    }
+    assert_eq!(reopened(dir.path()).await.unwrap(), before);
 }
 
 #[test]

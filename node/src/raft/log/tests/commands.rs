@@ -1,0 +1,129 @@
+//! Every command as the log writes it, frozen: entries of an older release are applied by each newer one.
+
+use std::collections::BTreeMap;
+
+use cairn_store::digest::Digest;
+use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
+use cairn_store::meta::{Commit, Finding, Request, Scope};
+use cairn_store::node::{Profile, Role};
+use cairn_store::segment::{Ack, Epoch, Kind, Receipt, Version};
+use codeq::{Decode, Encode};
+use uuid::Uuid;
+
+use super::*;
+
+/// `UPDATE_FIXTURE=1` writes it again: only for what a release has never written.
+#[test]
+fn every_command_has_the_bytes_of_its_version() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/log-commands-v1.bin");
+    let payloads: Vec<_> = (0..).zip(commands()).map(|(number, command)| payload(number, command)).collect();
+    let mut written = Vec::new();
+    for payload in &payloads {
+        Payload::encode_entry(payload).unwrap().encode(&mut written).unwrap();
+    }
+    if std::env::var_os("UPDATE_FIXTURE").is_some() {
+        fs::write(&path, &written).unwrap();
+    }
+    let kept = fs::read(&path).unwrap();
+    let mut rest = kept.as_slice();
+    for payload in payloads {
+        assert_eq!(Payload::decode(&mut rest).unwrap().decode_entry().unwrap(), payload);
+    }
+    assert!(rest.is_empty() && kept == written, "bytes on disk changed: that needs a new version");
+}
+
+fn payload(number: u64, command: Command) -> payload::EntryPayload {
+    let stamp = Stamp { clock: LogTime(1000 * number), term: 1 + number };
+    EntryPayload::Normal(AppEntry(Entry { stamp, at: WallTime(1_700_000_000_000 + number), command }))
+}
+
+/// One of each, and of what can be in it.
+fn commands() -> Vec<Command> {
+    let uuid = Uuid::from_u128;
+    let (incarnation, segment, copy) = (Incarnation(uuid(2)), SegmentId(uuid(3)), CopyId(uuid(4)));
+    let request = || Request { id: RequestId(uuid(5)), until: LogTime(60_000) };
+    let profile = |role| Profile {
+        name: "n1".parse().unwrap(),
+        role,
+        zone: "zone".into(),
+        rpc: "10.0.0.1:7420".into(),
+        data: "10.0.0.1:7421".into(),
+        http: "127.0.0.1:7422".into(),
+        capacity: 1 << 40,
+    };
+    let receipt = Receipt { copy, node: NodeId(2), until: LogTime(3_600_000) };
+    let commit = |ack| Commit {
+        segment,
+        owner: NodeId(1),
+        epoch: Epoch(2),
+        after: Version(6),
+        size: 70_000,
+        digest: Digest::of(b"bytes"),
+        receipts: vec![receipt],
+        wanted: 2,
+        ack,
+        keep: 300,
+        labels: BTreeMap::from([("app".into(), "postgres".into())]),
+    };
+    let register = |kind| Command::Register {
+        request: request(),
+        name: "db/main".parse().unwrap(),
+        segment,
+        owner: NodeId(1),
+        kind,
+    };
+    let unregister = |scope| Command::Unregister { request: request(), segment, scope };
+    let lose = |finding| Command::Lose { segment, version: Version(7), copy, finding };
+    let all = vec![
+        Command::Tick,
+        Command::Found { cluster: ClusterId(uuid(1)), incarnation, profile: profile(Role::Executor) },
+        Command::Join { incarnation, profile: profile(Role::Storage) },
+        Command::Describe { node: NodeId(2), incarnation, profile: profile(Role::Executor) },
+        Command::Mark { node: NodeId(2), up: true },
+        Command::Drain { node: NodeId(2), draining: false },
+        register(Kind::File),
+        register(Kind::Tree),
+        Command::Commit { request: request(), commit: commit(Ack::All) },
+        Command::Commit { request: request(), commit: commit(Ack::Quorum) },
+        Command::Commit { request: request(), commit: commit(Ack::One) },
+        Command::Commit { request: request(), commit: commit(Ack::Local) },
+        Command::Confirm { segment, version: Version(7), digest: Digest::of(b"bytes"), receipt },
+        lose(Finding::Corrupt),
+        lose(Finding::Missing),
+        Command::Claim { request: request(), segment, epoch: Epoch(2), head: Version(7), node: NodeId(3) },
+        Command::Release { request: request(), segment, epoch: Epoch(3) },
+        unregister(Scope::Segment),
+        unregister(Scope::IfEmpty),
+        unregister(Scope::Version(Version(7))),
+        Command::Expire { segment },
+        Command::Pin { request: request(), segment, version: Version(7) },
+        Command::Unpin { request: request(), segment, version: None },
+        Command::Unpin { request: request(), segment, version: Some(Version(7)) },
+    ];
+    let mut numbers: Vec<_> = all.iter().map(number).collect();
+    numbers.dedup();
+    assert_eq!(numbers, (0..numbers.len()).collect::<Vec<_>>(), "each once or more, in order");
+    all
+}
+
+/// A new command does not compile here until it is added above.
+fn number(command: &Command) -> usize {
+    match command {
+        Command::Tick => 0,
+        Command::Found { .. } => 1,
+        Command::Join { .. } => 2,
+        Command::Describe { .. } => 3,
+        Command::Mark { .. } => 4,
+        Command::Drain { .. } => 5,
+        Command::Register { .. } => 6,
+        Command::Commit { .. } => 7,
+        Command::Confirm { .. } => 8,
+        Command::Lose { .. } => 9,
+        Command::Claim { .. } => 10,
+        Command::Release { .. } => 11,
+        Command::Unregister { .. } => 12,
+        Command::Expire { .. } => 13,
+        Command::Pin { .. } => 14,
+        Command::Unpin { .. } => 15,
+    }
+}
