@@ -182,8 +182,10 @@ impl Node {
         let reason = self.core.stop.wait().await;
         let core = &self.core;
         let _ = core.env.timeout(SHUTDOWN_PATIENCE, core.raft.shutdown()).await;
-        let catalogue = core.env.catalogue.clone();
-        let _ = core.env.blocking(move || catalogue.flush()).await;
+        if reason.is_ok() {
+            let catalogue = core.env.catalogue.clone();
+            let _ = core.env.blocking(move || catalogue.flush()).await;
+        }
         reason
     }
 }

@@ -58,11 +58,9 @@ impl Book {
         }
     }
 
-    /// From now on no answer is believed. Returns how many calls were answered with success until then.
-    pub fn freeze(&self) -> usize {
-        let mut pages = self.pages();
-        pages.frozen = true;
-        pages.history.calls.iter().filter(|call| call.answer().is_success()).count()
+    /// From now on no answer is believed.
+    pub fn freeze(&self) {
+        self.pages().frozen = true;
     }
 
     /// Answers are believed again, of calls that are asked from now on.

@@ -242,7 +242,10 @@ fn modelled(calls: &[&Call], history: &History) -> Vec<Modelled> {
         let begin = first_asked.get(&call.request).copied().unwrap_or(call.asked);
         match requests.iter().position(|request| *request == Some(call.request)) {
             Some(place) => match known.get_mut(place) {
-                Some(earlier) if earlier.end.is_none() => earlier.end = end,
+                // What found nothing may find something when it is asked again.
+                Some(earlier) if matches!(earlier.end, None | Some((_, Ret::Absent))) => {
+                    earlier.end = end.or(earlier.end.take());
+                }
                 _ => load = None,
             },
             None => {

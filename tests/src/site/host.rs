@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -52,6 +52,8 @@ pub struct Host {
     pub env: Vec<(String, String)>,
     place: PathBuf,
     process: Process,
+    /// Where in its log the words of the newest process begin.
+    words_at: u64,
 }
 
 enum Process {
@@ -115,7 +117,7 @@ impl Host {
         fs::write(place.join("cairnd.toml"), text)?;
         let dir = place.join(node_dir).components().collect();
         let (before, env) = (Vec::new(), Vec::new());
-        Ok(Self { name, role, addresses, dir, before, env, place, process: Process::None })
+        Ok(Self { name, role, addresses, dir, before, env, place, process: Process::None, words_at: 0 })
     }
 
     /// A host whose network is its own.
@@ -152,6 +154,7 @@ impl Host {
     pub fn spawn(&mut self, env: &[(&str, &str)]) -> anyhow::Result<()> {
         ensure!(!self.runs(), "{} runs already", self.name);
         let log = fs::File::options().create(true).append(true).open(self.log())?;
+        self.words_at = log.metadata()?.len();
         let mut command = self.cairnd("start");
         command.args(["--die-with-parent", &std::process::id().to_string()]);
         command.envs(self.env.iter().map(|(key, value)| (key, value))).envs(env.iter().copied());
@@ -255,10 +258,18 @@ impl Host {
         self.place.join("cairnd.log")
     }
 
+    /// What its newest process told.
+    pub fn words(&self) -> String {
+        let mut told = Vec::new();
+        if let Ok(mut log) = fs::File::open(self.log()) {
+            let _ = log.seek(SeekFrom::Start(self.words_at)).and_then(|_| log.read_to_end(&mut told));
+        }
+        String::from_utf8_lossy(&told).into_owned()
+    }
+
     /// The end of that.
     pub fn last_words(&self) -> String {
-        let told = fs::read(self.log()).unwrap_or_default();
-        let told = String::from_utf8_lossy(&told);
+        let told = self.words();
         let lines: Vec<&str> = told.lines().collect();
         lines[lines.len().saturating_sub(WORDS)..].join("\n")
     }

@@ -95,6 +95,10 @@ async fn serve(config: &Config) -> Result<(), Failure> {
             node.run().await
         }
     };
+    if ended.is_err() {
+        // After a fault nothing is written any more, not by sled's own end either: it panics over a disk that fails.
+        std::mem::forget(catalogue.clone());
+    }
     ended.map_err(|fault| {
         Failure::new(format!("the node must not go on: {fault}")).hint(
             "see the lines above; what is committed is safe on the other nodes. Mend the cause before a restart",

@@ -246,7 +246,7 @@ fn count(ground: &mut Ground, host: &Host, name: &str, nth: u64, status: ExitSta
 }
 
 /// Does what load alone does not: ends a leader, so that another is elected; asks a node to end.
-fn nudge(site: &mut Site, points: &[Point], armed: &mut [Armed]) -> anyhow::Result<()> {
+fn nudge(site: &mut Site, points: &[Point], armed: &mut Vec<Armed>) -> anyhow::Result<()> {
     let mut leaders = Vec::new();
     for one in armed.iter_mut().filter(|one| one.start.is_none()) {
         let way = points[one.point].way.as_str();
@@ -278,8 +278,8 @@ fn nudge(site: &mut Site, points: &[Point], armed: &mut [Armed]) -> anyhow::Resu
     Ok(())
 }
 
-/// Ends whoever leads, unless its own end is near.
-fn end_leader(site: &mut Site, armed: &[Armed]) -> anyhow::Result<()> {
+/// Ends whoever leads.
+fn end_leader(site: &mut Site, armed: &mut Vec<Armed>) -> anyhow::Result<()> {
     let client = site.client(Duration::from_millis(500));
     match site.wait(client.status()) {
         Ok(status) => status.leader.map_or(Ok(()), |leader| restart(site, armed, &leader)),
@@ -287,11 +287,10 @@ fn end_leader(site: &mut Site, armed: &[Armed]) -> anyhow::Result<()> {
     }
 }
 
-fn restart(site: &mut Site, armed: &[Armed], name: &NodeName) -> anyhow::Result<()> {
+/// If it waits for an end of its own, it does so no more.
+fn restart(site: &mut Site, armed: &mut Vec<Armed>, name: &NodeName) -> anyhow::Result<()> {
     let index = site.index(name)?;
-    if !is_armed(armed, index) {
-        site.hosts[index].kill();
-        site.hosts[index].spawn(&[])?;
-    }
-    Ok(())
+    armed.retain(|armed| armed.host != index);
+    site.hosts[index].kill();
+    site.hosts[index].spawn(&[])
 }

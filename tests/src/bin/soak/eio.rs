@@ -43,9 +43,5 @@ fn round(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     let tracer = Tracer::attach(host, calls, &format!("error={error}:when={when}"))?;
     rounds.work(1000, 3000)?;
     tracer.detach()?;
-    if let Some(status) = rounds.site.hosts[index].ended() {
-        rounds.ground.stopped_well(&rounds.site.hosts[index], status)?;
-        rounds.site.start(index)?;
-    }
-    Ok(())
+    rounds.ground.mend(&mut rounds.site, index)
 }

@@ -61,14 +61,8 @@ fn round(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
         rounds.work(500, 2000)?;
     }
     fillers.into_iter().try_for_each(std::fs::remove_file)?;
-    for index in victims {
-        // With its disk full to the last byte it may have to stop; with room it must start.
-        if let Some(status) = rounds.site.hosts[index].ended() {
-            rounds.ground.stopped_well(&rounds.site.hosts[index], status)?;
-            rounds.site.start(index)?;
-        }
-    }
-    Ok(())
+    // With its disk full to the last byte a node may have to stop; with room it must start.
+    victims.into_iter().try_for_each(|index| rounds.ground.mend(&mut rounds.site, index))
 }
 
 /// Takes the space, in one file.

@@ -1,7 +1,6 @@
 //! What every kind of trouble has: a folder, a seed, a history, a judge; and the steps that all take.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,8 @@ use cairn_tests::book::Book;
 use cairn_tests::chance::Chance;
 use cairn_tests::judge::Judge;
 use cairn_tests::load::{Load, Wish};
-use cairn_tests::site::{Host, Site, Sort};
+use cairn_tests::site::{PATIENCE, Site, Sort};
+use cairn_tests::wait::within;
 use tempfile::TempDir;
 
 use crate::report::{Report, note};
@@ -86,14 +86,25 @@ impl Ground {
         }
     }
 
-    /// A node may stop by itself when its disk fails it: with an exit code of its own, and words that say why.
-    pub(crate) fn stopped_well(&mut self, host: &Host, status: ExitStatus) -> anyhow::Result<()> {
-        let words = host.last_words();
-        ensure!(status.code().is_some_and(|code| code != 0), "{} ended with {status}: {words}", host.name);
-        ensure!(words.lines().any(|line| line.starts_with("error: ")), "{} does not say why: {words}", host.name);
-        ensure!(!words.contains("panicked"), "{} panicked: {words}", host.name);
+    /// The fault is over. A node may have stopped by itself: with an exit code of its own, and words that say why. Then it
+    /// is started again.
+    pub(crate) fn mend(&mut self, site: &mut Site, index: usize) -> anyhow::Result<()> {
+        let host = &mut site.hosts[index];
+        let name = host.name.clone();
+        let status = within(PATIENCE, &format!("{name} has ended, or goes on"), || {
+            let ended = host.ended();
+            // From the fault to the end of the process it takes a moment.
+            let ends = host.words().contains("local fault: the node stops");
+            Ok(if ended.is_none() && ends { None } else { Some(ended) })
+        })?;
+        let Some(status) = status else { return Ok(()) };
+        let words = host.words();
+        let end = host.last_words();
+        ensure!(status.code().is_some_and(|code| code != 0), "{name} ended with {status}: {end}");
+        ensure!(words.lines().any(|line| line.starts_with("error: ")), "{name} does not say why: {end}");
+        ensure!(!words.contains("panicked"), "{name} panicked: {end}");
         self.count("nodes that stopped by themselves, and said why", 1);
-        Ok(())
+        site.start(index)
     }
 
     /// Halts the clients, audits everything that was not audited and closed before, and lets them go on.

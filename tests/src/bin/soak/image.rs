@@ -10,7 +10,7 @@ use cairn_tests::wait::within;
 use crate::args::FileSystem;
 
 /// The smallest that XFS allows, and some. The file is sparse.
-const BYTES: u64 = 1 << 30;
+const BYTES: u64 = 2 << 30;
 
 /// How long somebody may still use a mount that goes.
 const BUSY: Duration = Duration::from_secs(20);
