@@ -36,6 +36,13 @@ impl SplitMix {
         usize::try_from(self.below(bound as u64)).unwrap_or(0)
     }
 
+    /// One of them.
+    #[expect(clippy::indexing_slicing, reason = "there is one, and the index is within")]
+    pub fn one_of<T: Copy, const N: usize>(&self, choices: [T; N]) -> T {
+        const { assert!(N > 0) };
+        choices[self.index(N)]
+    }
+
     /// So many bytes.
     pub fn bytes(&self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];

@@ -142,7 +142,10 @@ where
     loop {
         trace.set_now(sim.elapsed());
         let finished = sim.step().map_err(|e| anyhow!("{e:#}"))?;
-        oracle.borrow_mut().look(&world.machines, sim.elapsed()).with_context(|| format!("after {:?}", sim.elapsed()))?;
+        oracle
+            .borrow_mut()
+            .look(&world.machines, sim.elapsed())
+            .with_context(|| format!("after {:?}", sim.elapsed()))?;
         world.bury(&mut sim)?;
         if finished {
             return Ok(sim.elapsed());

@@ -246,7 +246,7 @@ fn spec(rng: &SplitMix) -> Spec {
         executors: executors + late,
         storage,
         late,
-        zones: [0, 2, 3][rng.index(3)],
+        zones: rng.one_of([0, 2, 3]),
         limits: Limits {
             reserve: 1 << 20,
             idle: Duration::from_secs(4),
@@ -289,7 +289,7 @@ fn strikes(seed: u64, spec: &Spec) -> Vec<Strike> {
     let mut strikes = Vec::new();
     for number in 0..STRIKES {
         let rng = SplitMix::of(seed, "strike", number as u64);
-        let mut fault = Fault::ALL[rng.index(Fault::ALL.len())];
+        let mut fault = rng.one_of(Fault::ALL);
         if fault.is_for_good() {
             match bearable {
                 // The last one that the voters bear is kept for crashes: without it nothing would go on for long.

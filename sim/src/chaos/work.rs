@@ -386,7 +386,7 @@ impl Worker<'_> {
         if !machine.is_on() || machine.disk.write_spool(&file_of(request), &bytes).is_err() {
             return Ok(());
         }
-        let ack = [Ack::All, Ack::All, Ack::All, Ack::Quorum, Ack::One, Ack::Local][self.rng.index(6)];
+        let ack = self.rng.one_of([Ack::All, Ack::All, Ack::All, Ack::Quorum, Ack::One, Ack::Local]);
         let ask = Ask::Save {
             digest: Digest::of(&bytes),
             replicas: [2, 2, 1, 1, 0, 3].get(self.rng.index(6)).copied().unwrap_or(2),

@@ -10,7 +10,7 @@ use openraft::{EntryPayload, StorageError};
 
 use super::*;
 use crate::catalogue::MemCatalogue;
-use crate::clock::SimClock;
+use crate::clock::{SimClock, Skew};
 use crate::disk::MemDisk;
 use crate::net::SimNet;
 use crate::spawn::SimSpawn;
@@ -18,10 +18,10 @@ use crate::spawn::SimSpawn;
 fn env() -> Env {
     let disk = MemDisk::new("n1", 1 << 20);
     Env {
-        clock: Arc::new(SimClock::default()),
+        clock: Arc::new(SimClock::new(Skew::default())),
         rng: Arc::new(SplitMix::new(1)),
         spawn: Arc::new(SimSpawn::new(SplitMix::new(2), disk.slowness())),
-        net: Arc::new(SimNet),
+        net: Arc::new(SimNet::default()),
         disk: disk.boot(),
         catalogue: Arc::new(MemCatalogue::default()),
     }

@@ -74,7 +74,10 @@ pub fn broken(before: &State, after: &State) -> Vec<String> {
             DiffItem::Add(_, new) => {
                 let last = before.epochs.get(&new.name).copied().unwrap_or_default();
                 if new.epoch <= last {
-                    wrong.push(format!("{}: it begins with epoch {}, and {last} was used before", new.name, new.epoch));
+                    wrong.push(format!(
+                        "{}: it begins with epoch {}, and {last} was used before",
+                        new.name, new.epoch
+                    ));
                 }
             }
             DiffItem::Remove(_, old) if after.epochs.get(&old.name) != Some(&old.epoch) => {
@@ -101,7 +104,10 @@ fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
         must(stays, "the newest version with all its copies was let go");
     }
     let pinned = old.versions.iter().filter(|(_, record)| record.pinned);
-    must(pinned.map(|(version, _)| version).all(|version| new.versions.contains_key(version)), "a pinned version is gone");
+    must(
+        pinned.map(|(version, _)| version).all(|version| new.versions.contains_key(version)),
+        "a pinned version is gone",
+    );
     for (version, record) in &old.versions {
         let Some(now) = new.versions.get(version) else { continue };
         must(now.digest == record.digest && now.request == record.request, "a version became another");
