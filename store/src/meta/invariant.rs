@@ -61,11 +61,11 @@ pub fn broken(before: &State, after: &State) -> Vec<String> {
     for item in before.answers.diff(&after.answers) {
         match item {
             DiffItem::Add(..) => {}
-            DiffItem::Update { new: (id, _), .. } => wrong.push(format!("request {id} has another answer")),
-            DiffItem::Remove(id, answer) if answer.until >= after.time => {
+            // Within its time, nothing else takes its place.
+            DiffItem::Update { old: (id, answer), .. } | DiffItem::Remove(id, answer) if answer.until >= after.time => {
                 wrong.push(format!("the answer to request {id} is forgotten before its time"));
             }
-            DiffItem::Remove(..) => {}
+            DiffItem::Update { .. } | DiffItem::Remove(..) => {}
         }
     }
     for item in before.segments.diff(&after.segments) {
@@ -103,11 +103,10 @@ fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
         let stays = new.versions.contains_key(&whole) || newest_whole(new) > Some(whole);
         must(stays, "the newest version with all its copies was let go");
     }
+    // An unpin lets go at once of what only the pin held; a new version never does.
     let pinned = old.versions.iter().filter(|(_, record)| record.pinned);
-    must(
-        pinned.map(|(version, _)| version).all(|version| new.versions.contains_key(version)),
-        "a pinned version is gone",
-    );
+    let all_stay = pinned.map(|(version, _)| version).all(|version| new.versions.contains_key(version));
+    must(all_stay || new.head == old.head, "a new version took the place of a pinned one");
     for (version, record) in &old.versions {
         let Some(now) = new.versions.get(version) else { continue };
         must(now.digest == record.digest && now.request == record.request, "a version became another");
