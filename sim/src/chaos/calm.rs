@@ -27,6 +27,8 @@ use crate::world::Machine;
 const WHOLE_MAX: Duration = Duration::from_secs(90);
 /// How long strays may stay once nobody can refer to them any more.
 const STRAYS_MAX: Duration = Duration::from_secs(30);
+/// How often the clocks leap meanwhile: not before the collectors had time for a pass.
+const LEAP_EVERY: Duration = Duration::from_secs(6);
 /// How often that is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
 /// The most files that clients leave in a spool.
@@ -171,10 +173,15 @@ fn is_intact(desk: &Desk, state: &State, record: &VersionRecord) -> bool {
 
 /// E: a few hours later nothing lies on any disk that the cluster does not refer to, and nothing is missing.
 async fn forget_strays(desk: &Rc<Desk>) -> anyhow::Result<()> {
-    // Nothing happens in these hours, so nobody has to live through them.
-    living(desk).for_each(|machine| machine.skew.leap(COMMIT_WINDOW * 3));
     let give_up = Instant::now() + STRAYS_MAX;
+    let mut leap = Instant::now();
     loop {
+        // Nothing happens in these hours, so nobody has to live through them. A stamp that was on its way takes a leap back,
+        // because log time goes on from when it is applied.
+        if Instant::now() >= leap {
+            living(desk).for_each(|machine| machine.skew.leap(COMMIT_WINDOW * 3));
+            leap = Instant::now() + LEAP_EVERY;
+        }
         let wrong = strays(desk)?;
         match wrong.first() {
             None => break,

@@ -147,7 +147,6 @@ impl Striker<'_> {
     /// Lets a disk fail somewhere in the middle of what it does next, and starts the machine again if it has to be.
     async fn fail_disk(&self, how: Failure) -> anyhow::Result<bool> {
         let Some(machine) = self.running() else { return Ok(false) };
-        machine.excuse(true);
         machine.disk.fail_after(u32::try_from(1 + self.rng.below(WRITES_MAX))?, how);
         self.after_failure(&machine).await;
         Ok(true)
@@ -155,7 +154,6 @@ impl Striker<'_> {
 
     async fn fail_log(&self) -> anyhow::Result<bool> {
         let Some(machine) = self.running() else { return Ok(false) };
-        machine.excuse(true);
         machine.log.fail_after(u32::try_from(1 + self.rng.below(FLUSHES_MAX))?);
         self.after_failure(&machine).await;
         Ok(true)
@@ -167,7 +165,6 @@ impl Striker<'_> {
         if machine.is_on() && machine.disk.failed().is_none() && !machine.log.failed() {
             machine.disk.clear_failures();
             machine.log.clear_failures();
-            machine.excuse(false);
         }
         self.start(machine).await;
     }
@@ -267,12 +264,12 @@ impl Striker<'_> {
     async fn fill_disk(&self) -> anyhow::Result<bool> {
         let Some(machine) = self.running() else { return Ok(false) };
         // Room for the reserve and a little more, or for nothing at all: then a node stops that must write a snapshot.
-        machine.excuse(true);
+        machine.let_stop(true);
         machine.disk.set_capacity(self.rng.below(4) << 20);
         sleep(self.strike.span).await;
         machine.disk.set_capacity(self.desk.cluster.spec.disk_bytes);
         if machine.is_on() {
-            machine.excuse(false);
+            machine.let_stop(false);
         }
         self.start(&machine).await;
         Ok(true)

@@ -48,8 +48,9 @@ pub struct Machine {
     boots: Cell<u64>,
     on: Cell<bool>,
     lost: Cell<bool>,
-    excused: Cell<bool>,
-    stopped: RefCell<Option<String>>,
+    may_stop: Cell<bool>,
+    stopped: RefCell<Option<Result<String, String>>>,
+    parting: RefCell<Option<View>>,
     harmed: RefCell<BTreeSet<CopyId>>,
     losses: Cell<Loss>,
     node: RefCell<Option<Running>>,
@@ -86,8 +87,9 @@ impl Machine {
             boots: Cell::new(0),
             on: Cell::new(true),
             lost: Cell::new(false),
-            excused: Cell::new(false),
+            may_stop: Cell::new(false),
             stopped: RefCell::default(),
+            parting: RefCell::default(),
             harmed: RefCell::default(),
             losses: Cell::default(),
             node: RefCell::default(),
@@ -219,9 +221,10 @@ impl Machine {
         self.harmed.borrow().contains(&copy)
     }
 
-    /// From now on its node may stop by itself, or may not: its disk was made to fail.
-    pub fn excuse(&self, may: bool) {
-        self.excused.set(may);
+    /// From now on its node may stop by itself, or may not: its disk has no room. (After an error of its disk it always
+    /// may.)
+    pub fn let_stop(&self, may: bool) {
+        self.may_stop.set(may);
     }
 
     /// The number of this boot.
@@ -242,21 +245,26 @@ impl Machine {
 
     /// Its node stopped by itself.
     pub(super) fn note_stop(&self, why: String) {
+        self.parting.replace(self.view());
         self.forget_node();
-        self.stopped.replace(Some(why));
+        let excused = self.may_stop.get() || self.disk.failed().is_some() || self.log.failed();
+        self.stopped.replace(Some(if excused { Ok(why) } else { Err(why) }));
     }
 
-    /// Why its node stopped by itself, since this was asked last; an error if nothing excuses it.
+    /// What its node had applied when it stopped by itself. It may have answered by it in the very step in which it stopped.
+    pub(super) fn take_parting(&self) -> Option<View> {
+        self.parting.take()
+    }
+
+    /// Why its node stopped by itself, since this was asked last; an error if nothing excused it.
     pub(super) fn take_stop(&self) -> anyhow::Result<Option<String>> {
-        match self.stopped.take() {
-            Some(why) if !self.excused.get() => anyhow::bail!("{} stopped: {why}", self.name),
-            stopped => Ok(stopped),
-        }
+        let stopped = self.stopped.take().transpose();
+        stopped.map_err(|why| anyhow::anyhow!("{} stopped: {why}", self.name))
     }
 
     pub(super) fn switch_on(&self) {
         self.on.set(true);
-        self.excused.set(false);
+        self.may_stop.set(false);
     }
 
     pub(super) fn switch_off(&self) {

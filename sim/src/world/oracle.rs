@@ -48,6 +48,10 @@ impl Oracle {
                 let leader = self.leaders.entry(term).or_insert_with(|| machine.name.clone());
                 ensure!(*leader == machine.name, "{leader} and {} lead in term {term}", machine.name);
             }
+            if let Some(view) = machine.take_parting() {
+                let seen = self.shown.remove(&machine.name);
+                self.judge(machine, &view, seen)?;
+            }
             let Some(revision) = machine.revision() else {
                 self.shown.remove(&machine.name);
                 continue;
