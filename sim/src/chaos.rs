@@ -11,6 +11,7 @@
 //! is made small. What a step or a strike does in detail hangs on its own number and on how the cluster is by then.
 
 mod calm;
+mod desk;
 mod judge;
 mod plan;
 mod probe;
@@ -28,7 +29,7 @@ pub use rejections::{REJECTIONS, UNMET};
 pub use tally::{Counts, LOSSES, Tally};
 
 use crate::cluster::Cluster;
-use work::Desk;
+use desk::Desk;
 
 /// Carries out a plan.
 ///

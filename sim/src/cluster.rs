@@ -88,7 +88,8 @@ impl Cluster {
     /// Now.
     pub fn moment(&self) -> Moment {
         let at = turmoil::sim_elapsed().unwrap_or_default();
-        Moment { at, revision: self.oracle.borrow().chronicle.newest() }
+        let leapt = self.machines().iter().map(|machine| machine.skew.leapt()).sum();
+        Moment { at, leapt, revision: self.oracle.borrow().chronicle.newest() }
     }
 
     /// Has the world do something, and waits until it is done.

@@ -93,6 +93,11 @@ impl MemDisk {
         self.system.state().faults.struck()
     }
 
+    /// Whether something did not fit since the last crash.
+    pub fn ran_full(&self) -> bool {
+        self.system.state().files.ran_full()
+    }
+
     /// Whatever failed or was to fail is mended. What failed already has failed: a node that had lost its power goes on
     /// like one whose process was killed, with all that it wrote still to be read.
     pub fn clear_failures(&self) {

@@ -79,6 +79,8 @@ impl Change {
 pub struct Files {
     capacity: u64,
     used: u64,
+    /// Whether something did not fit since the last crash.
+    ran_full: bool,
     names: BTreeMap<String, File>,
     durable: BTreeMap<String, File>,
     pending: VecDeque<Change>,
@@ -103,6 +105,11 @@ impl Files {
     /// How many more bytes fit.
     pub fn free(&self) -> u64 {
         self.capacity.saturating_sub(self.used)
+    }
+
+    /// Whether something did not fit since the last crash.
+    pub fn ran_full(&self) -> bool {
+        self.ran_full
     }
 
     /// Opens a file; `NotFound` if there is none.
@@ -218,6 +225,7 @@ impl Files {
 
     /// The power goes and comes again.
     pub fn crash(&mut self, rng: &SplitMix) -> Loss {
+        self.ran_full = false;
         let mut loss = Loss::default();
         let kept = rng.index(self.pending.len() + 1);
         for (number, change) in std::mem::take(&mut self.pending).into_iter().enumerate() {
@@ -246,8 +254,12 @@ impl Files {
         *self = Self::new(self.capacity);
     }
 
-    fn fitting(&self, bytes: u64) -> io::Result<u64> {
-        if bytes > self.free() { Err(ErrorKind::StorageFull.into()) } else { Ok(bytes) }
+    fn fitting(&mut self, bytes: u64) -> io::Result<u64> {
+        if bytes <= self.free() {
+            return Ok(bytes);
+        }
+        self.ran_full = true;
+        Err(ErrorKind::StorageFull.into())
     }
 
     fn change(&mut self, change: Change) {

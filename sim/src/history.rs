@@ -17,6 +17,8 @@ pub struct Moment {
     pub at: Duration,
     /// The newest revision that any node had applied by then; 0 where nobody looks into nodes.
     pub revision: u64,
+    /// By how much more clocks had gone on by then, all in all: machines slept, and leapt when they woke.
+    pub leapt: Duration,
 }
 
 /// What was asked of one name.

@@ -86,7 +86,7 @@ impl Book {
     }
 
     fn now(&self) -> Moment {
-        Moment { at: self.start.elapsed(), revision: 0 }
+        Moment { at: self.start.elapsed(), ..Moment::default() }
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {

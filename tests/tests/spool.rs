@@ -179,15 +179,20 @@ fn what_is_moved_is_taken_and_not_copied() {
 fn a_move_that_is_asked_for_again_has_the_same_result() {
     let cluster = CLUSTER.get();
     let path = cluster.scratch().join("again");
-    let save = || {
-        let mut command = cluster.command("n1", ["save", "again", "--move", "--request-id", "nightly"]);
+    let save_as = |id| {
+        let mut command = cluster.command("n1", ["save", "again", "--move", "--request-id", id]);
         Run::of(command.arg(&path))
     };
+    let save = || save_as("nightly");
     let keys =
         |saved: serde_json::Value| (saved["version"].clone(), saved["segment"].clone(), saved["digest"].clone());
-    let missing = save().expect(1).error();
+    let missing = save_as("too early").expect(1).error();
     assert!(missing["message"].as_str().unwrap().contains("No such file"), "{missing}");
     files::random(&cluster.scratch(), "again", 1_234_567, 9);
+    // A refusal is the last word on its request.
+    let refused = save_as("too early").expect(4).error();
+    assert!(refused["message"].as_str().unwrap().contains("was refused before"), "{refused}");
+    assert!(path.exists());
     let first = keys(save().expect(0).json());
     assert!(!path.exists());
     assert_eq!(keys(save().expect(0).json()), first);

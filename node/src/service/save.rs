@@ -109,6 +109,9 @@ impl Save {
         if let Some(done) = self.committed(&state) {
             return Ok(done);
         }
+        if let Some(refusal) = self.refused(&state) {
+            return Err(refusal);
+        }
         // What is refused here is refused for good: owners, epochs and heads do not come back.
         match state.by_name(&request.name) {
             Some(segment) => check_segment(core, segment, request)?,

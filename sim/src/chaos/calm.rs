@@ -16,7 +16,7 @@ use cairn_store::node::{NodeName, Role};
 use cairn_store::segment::{Ack, Segment, VersionRecord};
 use tokio::time::{Instant, sleep};
 
-use super::work::Desk;
+use super::desk::Desk;
 use crate::history::{Ask, Told};
 use crate::invariants::acknowledged::Kept;
 use crate::invariants::healed::{self, Sight};

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 
-use super::work::Desk;
+use super::desk::Desk;
 use crate::history::{Ask, History, Told};
 use crate::invariants::acknowledged::{self, Kept};
 use crate::invariants::{bytes, durable, owner, request};

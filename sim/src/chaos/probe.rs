@@ -13,7 +13,7 @@ use cairn_store::segment::{Ack, CopyState, Epoch, Kind, Receipt, Segment, Versio
 use cairn_store::time::LogTime;
 use uuid::Uuid;
 
-use super::work::Desk;
+use super::desk::Desk;
 use crate::rng::SplitMix;
 
 /// Further than anything moves on meanwhile.

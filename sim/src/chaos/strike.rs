@@ -7,8 +7,8 @@ use cairn_store::id::CopyId;
 use cairn_store::segment::CopyState;
 use tokio::time::{Instant, sleep};
 
+use super::desk::Desk;
 use super::plan::{Fault, Strike};
-use super::work::Desk;
 use crate::disk::{Failure, Part};
 use crate::rng::SplitMix;
 use crate::world::{Action, Machine};
@@ -264,13 +264,9 @@ impl Striker<'_> {
     async fn fill_disk(&self) -> anyhow::Result<bool> {
         let Some(machine) = self.running() else { return Ok(false) };
         // Room for the reserve and a little more, or for nothing at all: then a node stops that must write a snapshot.
-        machine.let_stop(true);
         machine.disk.set_capacity(self.rng.below(4) << 20);
         sleep(self.strike.span).await;
         machine.disk.set_capacity(self.desk.cluster.spec.disk_bytes);
-        if machine.is_on() {
-            machine.let_stop(false);
-        }
         self.start(&machine).await;
         Ok(true)
     }

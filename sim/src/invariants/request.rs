@@ -1,11 +1,15 @@
 //! F: the same request id gives the same result.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cairn_store::id::RequestId;
 use cairn_store::node::NodeName;
 
 use crate::history::{Ask, Call, History, Told};
+
+/// How long an answer is remembered at least, in log time: as long as a client waits, and this (`node`'s margin) beyond.
+const ANSWER_KEPT: Duration = Duration::from_secs(30);
 
 /// Requests that were answered twice, differently.
 pub fn violations(history: &History) -> Vec<String> {
@@ -13,7 +17,7 @@ pub fn violations(history: &History) -> Vec<String> {
     let mut wrong = Vec::new();
     for call in history.calls.iter().filter(|call| changes(&call.ask) && call.answer().is_success()) {
         let first = done.entry((call.request, asked_of(call))).or_insert(call);
-        if !is_same(first.answer(), call.answer()) {
+        if !is_same(first.answer(), call.answer()) && is_kept(first, call) {
             let (one, other) = (first.answer(), call.answer());
             let (request, ask, name) = (call.request, &call.ask, &call.name);
             wrong.push(format!("F: request {request} ({ask:?} of {name}) gave {one:?}, then {other:?}"));
@@ -23,6 +27,7 @@ pub fn violations(history: &History) -> Vec<String> {
     for call in history.calls.iter().filter(|call| changes(&call.ask)) {
         if let (Some(first), Told::Refused(code)) = (done.get(&(call.request, asked_of(call))), call.answer())
             && first.asked < call.asked
+            && is_kept(first, call)
             && !code_of_the_way(*code)
         {
             let (request, ask, name) = (call.request, &call.ask, &call.name);
@@ -30,6 +35,15 @@ pub fn violations(history: &History) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Whether the first answer is certainly remembered when the second is given.
+fn is_kept(first: &Call, again: &Call) -> bool {
+    let passed = |call: &Call| call.told.as_ref().map(|(at, _)| at.at + at.leapt);
+    match (passed(first), passed(again)) {
+        (Some(first), Some(again)) => again.saturating_sub(first) <= ANSWER_KEPT,
+        _ => true,
+    }
 }
 
 /// Whether two answers tell the same. A load that takes over, asked again, may give what its node saved since.

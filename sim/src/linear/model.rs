@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     fn at(ms: u64) -> Moment {
-        Moment { at: Duration::from_millis(ms), revision: 0 }
+        Moment { at: Duration::from_millis(ms), ..Moment::default() }
     }
 
     fn node(name: &str) -> NodeName {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use cairn_node::core::Core;
@@ -48,7 +49,6 @@ pub struct Machine {
     boots: Cell<u64>,
     on: Cell<bool>,
     lost: Cell<bool>,
-    may_stop: Cell<bool>,
     stopped: RefCell<Option<Result<String, String>>>,
     parting: RefCell<Option<View>>,
     harmed: RefCell<BTreeSet<CopyId>>,
@@ -87,7 +87,6 @@ impl Machine {
             boots: Cell::new(0),
             on: Cell::new(true),
             lost: Cell::new(false),
-            may_stop: Cell::new(false),
             stopped: RefCell::default(),
             parting: RefCell::default(),
             harmed: RefCell::default(),
@@ -221,12 +220,6 @@ impl Machine {
         self.harmed.borrow().contains(&copy)
     }
 
-    /// From now on its node may stop by itself, or may not: its disk has no room. (After an error of its disk it always
-    /// may.)
-    pub fn let_stop(&self, may: bool) {
-        self.may_stop.set(may);
-    }
-
     /// The number of this boot.
     pub(super) fn next_boot(&self) -> u64 {
         self.boots.replace(self.boots.get() + 1)
@@ -247,7 +240,8 @@ impl Machine {
     pub(super) fn note_stop(&self, why: String) {
         self.parting.replace(self.view());
         self.forget_node();
-        let excused = self.may_stop.get() || self.disk.failed().is_some() || self.log.failed();
+        let full = self.disk.ran_full() && why.contains(&ErrorKind::StorageFull.to_string());
+        let excused = full || self.disk.failed().is_some() || self.log.failed();
         self.stopped.replace(Some(if excused { Ok(why) } else { Err(why) }));
     }
 
@@ -264,7 +258,6 @@ impl Machine {
 
     pub(super) fn switch_on(&self) {
         self.on.set(true);
-        self.may_stop.set(false);
     }
 
     pub(super) fn switch_off(&self) {

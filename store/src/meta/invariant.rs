@@ -62,7 +62,9 @@ pub fn broken(before: &State, after: &State) -> Vec<String> {
         match item {
             DiffItem::Add(..) => {}
             // Within its time, nothing else takes its place.
-            DiffItem::Update { old: (id, answer), .. } | DiffItem::Remove(id, answer) if answer.until >= after.time => {
+            DiffItem::Update { old: (id, answer), .. } | DiffItem::Remove(id, answer)
+                if answer.until >= after.time =>
+            {
                 wrong.push(format!("the answer to request {id} is forgotten before its time"));
             }
             DiffItem::Update { .. } | DiffItem::Remove(..) => {}

@@ -107,7 +107,7 @@ mod tests {
     use cairn_store::segment::{Ack, Epoch};
 
     fn at(ms: u64) -> Moment {
-        Moment { at: Duration::from_millis(ms), revision: 0 }
+        Moment { at: Duration::from_millis(ms), ..Moment::default() }
     }
 
     fn call(ask: Ask, asked: u64, told: Option<(u64, Told)>) -> Call {

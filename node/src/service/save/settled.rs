@@ -1,9 +1,9 @@
 //! What became of a request before: a retry gets the same answer (R6), and a refusal is the last word.
 
-use cairn_client::api::{Error, Replica, Saved};
+use cairn_client::api::{Code, Error, Replica, Saved};
 use cairn_store::digest::Digest;
 use cairn_store::id::{NodeId, SegmentId};
-use cairn_store::meta::{Command, Commit, Outcome, State};
+use cairn_store::meta::{Command, Commit, Outcome, Rejection, State};
 use cairn_store::segment::{Ack, Epoch, Segment, Version};
 use uuid::Uuid;
 
@@ -30,6 +30,19 @@ impl Save {
             }),
             _ => None,
         })
+    }
+
+    /// The refusal of an earlier try: nothing is moved again for what would be refused again.
+    pub(super) fn refused(&self, state: &State) -> Option<Error> {
+        let name = &self.request.name;
+        match state.answer(self.step("commit"))?.as_ref().err()? {
+            // What `rule_out` leaves. Why it was refused is not known any more.
+            Rejection::NoSuchSegment => {
+                let message = format!("a save of {name} with this request id was refused before");
+                Some(Error::new(Code::Conflict, message).hint("save with a new request id"))
+            }
+            rejection => self.core.answer(name, Err(rejection.clone())).err(),
+        }
     }
 
     fn listed(&self, state: &State, segment: &Segment) -> Option<Saved> {

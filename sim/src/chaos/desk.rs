@@ -1,0 +1,315 @@
+//! What clients share: one call, from its question to what the history says of it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use cairn_client::api::{
+    ClaimRequest, Code, Error, LoadRequest, Loaded, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest,
+    UnpinRequest,
+};
+use cairn_client::dial::Client;
+use cairn_store::digest::Digest;
+use cairn_store::id::RequestId;
+use cairn_store::name::Name;
+use cairn_store::node::NodeName;
+use cairn_store::segment::{Epoch, Kind, Version};
+use tokio::time::Instant;
+
+use super::Tally;
+use crate::cluster::Cluster;
+use crate::history::{Ask, Call, History, Told};
+use crate::world::Machine;
+
+/// How long a client goes on with one call.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+/// How long it goes on with one save or load.
+const JOB_MAX: Duration = Duration::from_secs(9);
+
+/// What clients share.
+pub(super) struct Desk {
+    pub(super) cluster: Cluster,
+    pub(super) history: RefCell<History>,
+    pub(super) tally: Tally,
+    /// Machines on which a save goes on.
+    pub(super) saving: RefCell<BTreeMap<String, u32>>,
+    /// Only one fault of the network at a time: its end mends all links.
+    pub(super) network: tokio::sync::Mutex<()>,
+    /// Clients that still work.
+    pub(super) busy: Cell<usize>,
+    known: RefCell<BTreeMap<Name, Known>>,
+    calm: Cell<bool>,
+}
+
+/// What clients believe of a name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) owner: Option<NodeName>,
+    pub(super) epoch: Epoch,
+    pub(super) head: Version,
+}
+
+impl Desk {
+    pub(super) fn new(cluster: &Cluster, tally: &Tally) -> Rc<Self> {
+        Rc::new(Self {
+            cluster: cluster.clone(),
+            history: RefCell::default(),
+            tally: tally.clone(),
+            saving: RefCell::default(),
+            network: tokio::sync::Mutex::default(),
+            busy: Cell::new(0),
+            known: RefCell::default(),
+            calm: Cell::new(false),
+        })
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub(super) fn be_calm(&self) {
+        self.calm.set(true);
+    }
+
+    pub(super) fn known(&self, name: &Name) -> Known {
+        self.known.borrow().get(name).cloned().unwrap_or_default()
+    }
+
+    fn learn(&self, name: &Name, told: &Told) {
+        let mut all = self.known.borrow_mut();
+        let known = all.entry(name.clone()).or_default();
+        match told {
+            Told::Saved { version, epoch, owner, .. } => {
+                *known = Known { owner: Some(owner.clone()), epoch: *epoch, head: *version };
+            }
+            Told::Loaded { version, epoch, owner, .. } => {
+                *known = Known { owner: owner.clone(), epoch: *epoch, head: *version };
+            }
+            Told::Claimed { epoch, head, owner } => {
+                let head = head.unwrap_or(Version::NONE);
+                *known = Known { owner: Some(owner.clone()), epoch: *epoch, head };
+            }
+            Told::Absent => *known = Known::default(),
+            Told::Done | Told::Refused(_) | Told::Unknown => {}
+        }
+    }
+
+    /// Makes a call once, and writes down what came of it.
+    pub(super) async fn call(&self, to: &Machine, request: RequestId, name: &Name, ask: Ask) -> anyhow::Result<Told> {
+        let node = to.node_name()?;
+        let what = kind_of(&ask);
+        let call = Call {
+            node: node.clone(),
+            request,
+            name: name.clone(),
+            ask: ask.clone(),
+            asked: self.cluster.moment(),
+            told: None,
+        };
+        let place = self.history.borrow_mut().ask(call);
+        let told = match self.carry_out(to, request, name, ask).await? {
+            // This attempt came to nothing; an earlier one of the same request may have happened.
+            Told::Refused(Code::Unavailable) if self.is_open(request) => Told::Unknown,
+            told => told,
+        };
+        self.history.borrow_mut().tell(place, self.cluster.moment(), told.clone());
+        self.tally.call(format!("{what} {}", ending_of(&told)));
+        tracing::info!(%node, %request, %name, what, ?told, "a call ended");
+        self.learn(name, &told);
+        Ok(told)
+    }
+
+    /// Whether an earlier call of this request had no answer.
+    fn is_open(&self, request: RequestId) -> bool {
+        self.history
+            .borrow()
+            .calls
+            .iter()
+            .any(|call| call.request == request && call.told.as_ref().is_some_and(|(_, told)| *told == Told::Unknown))
+    }
+
+    async fn carry_out(&self, to: &Machine, request: RequestId, name: &Name, ask: Ask) -> anyhow::Result<Told> {
+        let patience = if self.calm.get() { PATIENCE * 4 } else { PATIENCE };
+        let client = self.cluster.client_for(&to.name, patience)?;
+        let (wait, name) = (client.wait_in_all(), name.clone());
+        let done = |answer: Result<(), Error>| answer.map_or_else(|error| Told::error(&error), |()| Told::Done);
+        Ok(match ask {
+            Ask::Save { digest: _, replicas, ack, keep, if_version, epoch } => {
+                let (file, kind, labels) = (file_of(request), Kind::File, BTreeMap::new());
+                let save =
+                    SaveRequest { request, wait, name, file, kind, replicas, ack, keep, if_version, epoch, labels };
+                let _saving = Saving::begin(self, &to.name);
+                self.save(&client, save, patience).await
+            }
+            Ask::Load { version, claim, stale } => {
+                let load = LoadRequest { request, wait, name, version, on: None, claim, stale };
+                self.load(&client, load, patience).await?
+            }
+            Ask::Claim => {
+                let answer = client.call(true, |rpc, context| {
+                    let claim = ClaimRequest { request, wait, name: name.clone() };
+                    async move { rpc.claim(context, claim).await }
+                });
+                match answer.await {
+                    Ok(claimed) => Told::Claimed { epoch: claimed.epoch, head: claimed.head, owner: claimed.owner },
+                    Err(error) => Told::error(&error),
+                }
+            }
+            Ask::Release { epoch } => done(
+                client
+                    .call(true, |rpc, context| {
+                        let release = ReleaseRequest { request, wait, name: name.clone(), epoch };
+                        async move { rpc.release(context, release).await }
+                    })
+                    .await,
+            ),
+            Ask::Remove { version } => done(
+                client
+                    .call(true, |rpc, context| {
+                        let remove = RemoveRequest { request, wait, name: name.clone(), version, dry_run: false };
+                        async move { rpc.remove(context, remove).await }
+                    })
+                    .await,
+            ),
+            Ask::Pin { version } => done(
+                client
+                    .call(true, |rpc, context| {
+                        let pin = PinRequest { request, wait, name: name.clone(), version };
+                        async move { rpc.pin(context, pin).await }
+                    })
+                    .await,
+            ),
+            Ask::Unpin { version } => done(
+                client
+                    .call(true, |rpc, context| {
+                        let unpin = UnpinRequest { request, wait, name: name.clone(), version };
+                        async move { rpc.unpin(context, unpin).await }
+                    })
+                    .await,
+            ),
+        })
+    }
+
+    async fn save(&self, client: &Client, save: SaveRequest, patience: Duration) -> Told {
+        let deadline = Instant::now() + JOB_MAX.max(patience);
+        loop {
+            let asked = client.call(true, |rpc, context| {
+                let save = save.clone();
+                async move { rpc.save(context, save).await }
+            });
+            match asked.await {
+                Ok(Progress::Running { .. }) if Instant::now() < deadline => {}
+                Ok(Progress::Running { .. }) => return Told::Unknown,
+                Ok(Progress::Done(saved)) => {
+                    return Told::Saved {
+                        segment: saved.segment,
+                        version: saved.version,
+                        epoch: saved.epoch,
+                        digest: saved.digest,
+                        owner: saved.owner,
+                    };
+                }
+                Err(error) => return Told::error(&error),
+            }
+        }
+    }
+
+    async fn load(&self, client: &Client, load: LoadRequest, patience: Duration) -> anyhow::Result<Told> {
+        let deadline = Instant::now() + JOB_MAX.max(patience);
+        let loaded = loop {
+            let asked = client.call(true, |rpc, context| {
+                let load = load.clone();
+                async move { rpc.load(context, load).await }
+            });
+            match asked.await {
+                Ok(Progress::Running { .. }) if Instant::now() < deadline => {}
+                Ok(Progress::Running { .. }) => return Ok(Told::Unknown),
+                Ok(Progress::Done(loaded)) => break loaded,
+                // A load changes nothing but what a claim does.
+                Err(error) if !load.claim && error.code == Code::NotFound => return Ok(Told::Absent),
+                Err(error) if !load.claim => return Ok(Told::Refused(error.code)),
+                Err(error) => return Ok(Told::error(&error)),
+            }
+        };
+        let machine = self.cluster.machine_of(&loaded.node)?;
+        let read = match machine.disk.read(&loaded.path) {
+            Ok(bytes) => Digest::of(&bytes),
+            // Its power went, a fault took the copy, or newer versions took its place, between the answer and our look.
+            Err(_) if !machine.is_on() || machine.is_harmed(loaded.copy) || is_gone(machine, &loaded) => {
+                return Ok(Told::Unknown);
+            }
+            Err(error) => anyhow::bail!("E: what was loaded of {} is gone at once: {error}", loaded.name),
+        };
+        // It may have turned since it was verified.
+        if read != loaded.digest && machine.is_harmed(loaded.copy) {
+            return Ok(Told::Unknown);
+        }
+        Ok(Told::Loaded {
+            version: loaded.version,
+            epoch: loaded.epoch,
+            digest: loaded.digest,
+            read,
+            owner: loaded.owner,
+            claimed: loaded.claimed,
+        })
+    }
+}
+
+/// Whether a machine's node knows that the version which was loaded there is gone.
+fn is_gone(machine: &Machine, loaded: &Loaded) -> bool {
+    machine.view().is_some_and(|view| {
+        let segment = view.state.by_name(&loaded.name);
+        let record = segment.and_then(|segment| segment.versions.get(&loaded.version));
+        record.is_none_or(|record| record.digest != loaded.digest)
+    })
+}
+
+/// A machine on which a save goes on.
+struct Saving<'a> {
+    desk: &'a Desk,
+    machine: String,
+}
+
+impl<'a> Saving<'a> {
+    fn begin(desk: &'a Desk, machine: &str) -> Self {
+        *desk.saving.borrow_mut().entry(machine.to_owned()).or_default() += 1;
+        Self { desk, machine: machine.to_owned() }
+    }
+}
+
+impl Drop for Saving<'_> {
+    fn drop(&mut self) {
+        let mut saving = self.desk.saving.borrow_mut();
+        if let Some(count) = saving.get_mut(&self.machine) {
+            *count -= 1;
+            if *count == 0 {
+                saving.remove(&self.machine);
+            }
+        }
+    }
+}
+
+pub(super) fn file_of(request: RequestId) -> String {
+    format!("file-{request}")
+}
+
+fn kind_of(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::Save { .. } => "save",
+        Ask::Load { claim: true, .. } => "load --claim",
+        Ask::Load { stale: true, .. } => "load --stale",
+        Ask::Load { .. } => "load",
+        Ask::Claim => "claim",
+        Ask::Release { .. } => "release",
+        Ask::Remove { .. } => "rm",
+        Ask::Pin { .. } => "pin",
+        Ask::Unpin { .. } => "unpin",
+    }
+}
+
+fn ending_of(told: &Told) -> String {
+    match told {
+        Told::Saved { .. } | Told::Loaded { .. } | Told::Claimed { .. } | Told::Done => "done".into(),
+        Told::Absent => "absent".into(),
+        Told::Refused(code) => format!("refused: {code}"),
+        Told::Unknown => "unknown".into(),
+    }
+}
