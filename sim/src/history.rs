@@ -10,6 +10,12 @@ use cairn_store::name::Name;
 use cairn_store::node::NodeName;
 use cairn_store::segment::{Ack, Epoch, Version};
 
+/// The machine that a node is or was on. A client knows addresses, and a node whose disks were replaced has the address of
+/// the one before, whose name its own begins with.
+pub fn machine_of(node: &NodeName) -> &str {
+    node.as_str().split('-').next().unwrap_or_default()
+}
+
 /// A moment of the world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {

@@ -3,15 +3,15 @@
 //! The search is exponential, so names with more than [`CALLS_MAX`] calls or [`OPEN_MAX`] open ones are left out.
 //! What was refused changed nothing, and is left out too; what was never answered may have happened or not.
 //!
-//! The model knows what clients can know. A name without a version is as good as none to it: a first save may have
+//! The model knows what clients can know: of nodes their machines, because an address is another node's when disks were
+//! replaced. A name without a version is as good as none to it: a first save may have
 //! registered it, and a failed one may have ended that again, whereby epochs were used up.
 
 use cairn_store::digest::Digest;
-use cairn_store::node::NodeName;
 use cairn_store::segment::{Epoch, Version};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 
-use crate::history::{Ask, Call, History, Moment, Told};
+use crate::history::{Ask, Call, History, Moment, Told, machine_of};
 
 /// The most calls about a name.
 pub const CALLS_MAX: usize = 40;
@@ -59,7 +59,7 @@ struct Modelled {
 #[derive(Clone, Debug)]
 enum Op {
     Save {
-        node: NodeName,
+        node: String,
         digest: Digest,
         if_version: Option<Version>,
         epoch: Option<Epoch>,
@@ -67,10 +67,10 @@ enum Op {
     Load,
     /// Of a load that takes over the taking: what it loads is a load of its own, of what the node may have saved since.
     Take {
-        node: NodeName,
+        node: String,
     },
     Claim {
-        node: NodeName,
+        node: String,
     },
     Release {
         epoch: Epoch,
@@ -89,7 +89,7 @@ enum Ret {
         version: Version,
         epoch: Epoch,
         digest: Digest,
-        owner: Option<NodeName>,
+        owner: Option<String>,
     },
     Claimed {
         head: Version,
@@ -109,7 +109,7 @@ enum Ret {
 struct Model {
     head: Version,
     digest: Option<Digest>,
-    owner: Option<NodeName>,
+    owner: Option<String>,
     epoch: Epoch,
     /// Whether the epoch is just this one; else it is this one at least.
     exact: bool,
@@ -135,20 +135,20 @@ impl Model {
         can
     }
 
-    fn save(&mut self, node: &NodeName, digest: Digest) {
+    fn save(&mut self, node: &str, digest: Digest) {
         self.head = Version(self.head.0 + 1);
         self.digest = Some(digest);
-        self.owner = Some(node.clone());
+        self.owner = Some(node.to_owned());
     }
 
     /// Whether a claim can have led to this epoch. If so, it has.
-    fn claim(&mut self, node: &NodeName, epoch: Epoch) -> bool {
+    fn claim(&mut self, node: &str, epoch: Epoch) -> bool {
         self.epoch = self.epoch.next();
         // A name without a version was registered in an epoch of its own before.
         if self.is_empty() {
             self.exact = false;
         }
-        self.owner = Some(node.clone());
+        self.owner = Some(node.to_owned());
         self.settle(epoch)
     }
 }
@@ -171,7 +171,7 @@ impl SequentialSpec for Model {
             }
             Op::Claim { node } | Op::Take { node } => {
                 self.epoch = self.epoch.next();
-                self.owner = Some(node.clone());
+                self.owner = Some(node.to_owned());
             }
             Op::Release { epoch } => {
                 if self.settle(*epoch) {
@@ -264,7 +264,7 @@ fn modelled(calls: &[&Call], history: &History) -> Vec<Modelled> {
 }
 
 fn op_of(call: &Call) -> Option<Op> {
-    let node = call.node.clone();
+    let node = machine_of(&call.node).to_owned();
     Some(match call.ask {
         Ask::Save { digest, if_version, epoch, .. } => Op::Save { node, digest, if_version, epoch },
         Ask::Load { version: None, claim: true, .. } => Op::Take { node },
@@ -280,9 +280,12 @@ fn op_of(call: &Call) -> Option<Op> {
 fn ret_of(told: &Told) -> Option<Ret> {
     Some(match told {
         Told::Saved { version, epoch, .. } => Ret::Saved { version: *version, epoch: *epoch },
-        Told::Loaded { version, epoch, digest, owner, .. } => {
-            Ret::Loaded { version: *version, epoch: *epoch, digest: *digest, owner: owner.clone() }
-        }
+        Told::Loaded { version, epoch, digest, owner, .. } => Ret::Loaded {
+            version: *version,
+            epoch: *epoch,
+            digest: *digest,
+            owner: owner.as_ref().map(|owner| machine_of(owner).to_owned()),
+        },
         Told::Claimed { epoch, head, .. } => Ret::Claimed { head: head.unwrap_or(Version::NONE), epoch: *epoch },
         Told::Done => Ret::Done,
         Told::Absent => Ret::Absent,
@@ -336,8 +339,8 @@ mod tests {
         Moment { at: Duration::from_millis(ms), ..Moment::default() }
     }
 
-    fn node(name: &str) -> NodeName {
-        name.parse().unwrap()
+    fn node(name: &str) -> String {
+        name.to_owned()
     }
 
     fn save(by: &str, bytes: &[u8]) -> Op {
@@ -385,7 +388,7 @@ mod tests {
         let (name, digest) = ("job/a".parse::<cairn_store::name::Name>().unwrap(), Digest::of(b"b"));
         let told = |told| Some((at(60), told));
         let call = |ask, begin, told: Option<(Moment, Told)>| Call {
-            node: node("n2"),
+            node: "n2".parse().unwrap(),
             request: cairn_client::request::new_id(),
             name: name.clone(),
             ask,
@@ -405,7 +408,7 @@ mod tests {
             version: Version(version),
             epoch: Epoch(epoch),
             digest: Digest::of(bytes),
-            owner: node("n2"),
+            owner: "n2".parse().unwrap(),
         };
         let first = call(save(b"a"), 0, Some((at(10), saved(1, 1, b"a"))));
         let loaded = |epoch| Told::Loaded {
@@ -413,7 +416,7 @@ mod tests {
             epoch: Epoch(epoch),
             digest,
             read: digest,
-            owner: Some(node("n2")),
+            owner: Some("n2".parse().unwrap()),
             claimed: true,
         };
         let taken = |epoch| call(Ask::Load { version: None, claim: true, stale: false }, 20, told(loaded(epoch)));

@@ -14,7 +14,7 @@ use cairn_store::node::NodeName;
 use cairn_store::segment::{Epoch, Version};
 
 use crate::chronicle::Chronicle;
-use crate::history::{Ask, Call, History, Moment, Told};
+use crate::history::{Ask, Call, History, Moment, Told, machine_of};
 
 /// A name after an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ fn explain(
     let by = |event: &Event, node: &NodeName| event.owner.and_then(|owner| chronicle.name_of(owner)) == Some(node);
     match (&call.ask, told) {
         (Ask::Save { digest, .. }, Told::Saved { version, epoch, digest: said, owner, .. }) => {
-            some(digest == said && is_on_one_machine(&call.node, owner), "that is another save")?;
+            some(digest == said && machine_of(&call.node) == machine_of(owner), "that is another save")?;
             let mut commits = timeline.changes(from, to).filter(|event| event.change == Change::Version);
             let this = |event: &Event| event.version == Some(*version) && event.epoch == *epoch && by(event, owner);
             some(commits.any(this), "no such commit came in between")?;
@@ -177,13 +177,6 @@ fn explain(
     }
 }
 
-/// Whether two nodes are or were on one machine: a client knows addresses, and a node whose disks were replaced has the
-/// address of the one before, whose name its own begins with.
-fn is_on_one_machine(one: &NodeName, other: &NodeName) -> bool {
-    let machine = |node: &NodeName| node.as_str().split('-').next().map(str::to_owned);
-    machine(one) == machine(other)
-}
-
 /// Changes that nobody asked for.
 fn unexplained(
     name: &Name,
@@ -209,7 +202,9 @@ fn unexplained(
                 })
             }
             (Change::Owner, _) => asked.any(|call| match (&call.ask, owner) {
-                (Ask::Claim | Ask::Load { claim: true, .. }, Some(owner)) => is_on_one_machine(&call.node, owner),
+                (Ask::Claim | Ask::Load { claim: true, .. }, Some(owner)) => {
+                    machine_of(&call.node) == machine_of(owner)
+                }
                 (Ask::Release { epoch }, None) => *epoch == event.epoch,
                 _ => false,
             }),
