@@ -205,6 +205,29 @@ fn files_are_small_and_roots_have_maps() {
     }
 }
 
+/// The bugs that the simulation is to catch are patches: each must still fit the sources.
+#[test]
+fn every_plant_fits() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("sim/plants")).unwrap().map(Result::unwrap) {
+        let (path, text) = (entry.path(), fs::read_to_string(entry.path()).unwrap());
+        count += 1;
+        let rule = text.lines().next().unwrap();
+        assert!(rule.contains(": "), "{}: its first line is not RULE: BUG", short(&path));
+        for file in text.split("\n--- a/").skip(1) {
+            let (name, hunks) = file.split_once('\n').unwrap();
+            let source = fs::read_to_string(root().join(name)).unwrap();
+            for hunk in hunks.split("\n@@ ").skip(1) {
+                let lines = hunk.lines().skip(1).filter_map(|line| line.strip_prefix([' ', '-']));
+                let before: String = lines.flat_map(|line| [line, "\n"]).collect();
+                let places = source.matches(&before).count();
+                assert!(places == 1, "{} fits in {places} places of {name}:\n{before}", short(&path));
+            }
+        }
+    }
+    assert!(count >= 16, "there are {count}");
+}
+
 #[test]
 fn the_machine_it_was_written_on_is_not_in_it() {
     let mut texts = Vec::new();

@@ -46,8 +46,7 @@ kinds!(
 );
 
 /// Refusals that no simulated cluster can meet, and why. Golden scripts and tests of bounds in the store meet them.
-pub const UNMET: [(&str, &str); 5] = [
-    ("NotFounded", "the first entry of a log founds the cluster"),
+pub const UNMET: [(&str, &str); 4] = [
     ("TooManyNodes", "a thousand members"),
     ("TooManyCopies", "a thousand lost copies of a version"),
     ("TooManyPins", "64 pinned versions of a segment"),
