@@ -4,7 +4,8 @@
 #   sim/plants.sh              # all of them
 #   sim/plants.sh a-watch-with-a-gap refusals-are-not-remembered
 #
-# Each is played until it is caught, in at most SEEDS (2000) seeds. Ends with 1 if one is not, or does not build.
+# Each is played until it is caught, in at most SEEDS (2000) seeds. A seed counts if it fails with the bug and does not
+# without it. Ends with 1 if a bug is not caught, with 2 if it does not fit or does not build.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 seeds=${SEEDS:-2000}
@@ -18,24 +19,38 @@ tree=$place/tree
 export CARGO_TARGET_DIR=$place/build CARGO_PROFILE_DEV_DEBUG=false
 rm -rf "$tree"
 mkdir -p "$tree"
-(cd "$root" && tar -c --exclude=tests/corpus .cargo Cargo.toml Cargo.lock ./*.toml store node client sim tests deploy) | tar -x -m -C "$tree"
+(cd "$root" && tar -c --exclude=tests/corpus .cargo Cargo.toml Cargo.lock ./*.toml store node client sim tests deploy) |
+    tar -x -m -C "$tree"
 
-# Prints in how many of how many seeds a build fails, and what the first failure was.
+build() {
+    (cd "$tree" && cargo build -q --locked -p cairn-sim) 2>"$place/build.log" || { cat "$place/build.log" >&2; exit 2; }
+}
+
+# Prints the seeds of a batch that fail with the bug and not without it, each with what it said.
+caught_in() {
+    "$CARGO_TARGET_DIR/debug/cairn-sim" run --seeds "$1" 2>&1 | grep '^FAIL' | grep -v 'it hung for' |
+        while read -r line; do
+            seed=$(sed -E 's/^FAIL seed ([0-9]+).*/\1/' <<<"$line")
+            if "$place/sound" replay "$seed" >/dev/null 2>&1; then echo "$line"; fi
+        done || true
+}
+
+# Prints in how many of how many seeds the bug is caught, and how it was found first.
 play() {
-    local program=$1 from=1 caught=0 batch=0 out first=
-    while ((caught == 0 && from <= seeds)); do
+    local from=1 batch=0 caught=
+    while [[ -z $caught ]] && ((from <= seeds)); do
         local to=$((from + ${batches[batch]:-500}))
         ((to <= seeds + 1)) || to=$((seeds + 1))
-        out=$("$program" run --seeds "$from..$to" 2>&1 || true)
-        caught=$(grep -c '^FAIL' <<<"$out" || true)
-        first=$(grep -m1 '^FAIL' <<<"$out" || true)
+        caught=$(caught_in "$from..$to")
         from=$to
         batch=$((batch + 1))
     done
-    printf '%s of %s  %.150s\n' "$caught" "$((from - 1))" "$first"
-    ((caught > 0))
+    printf '%s of %s  %.150s\n' "$(grep -c . <<<"$caught" || true)" "$((from - 1))" "$(head -n1 <<<"$caught")"
+    [[ -n $caught ]]
 }
 
+build
+cp "$CARGO_TARGET_DIR/debug/cairn-sim" "$place/sound"
 if (($# == 0)); then
     names=("$root"/sim/plants/*.patch)
     names=("${names[@]##*/}")
@@ -45,11 +60,11 @@ missed=0
 for name; do
     patch=$root/sim/plants/$name.patch
     [[ -f $patch ]] || { echo "there is no plant $name" >&2; exit 2; }
-    patch -s -p1 -d "$tree" <"$patch"
-    # Files that were planted before are as new: what is built is this plant alone.
-    (cd "$tree" && cargo build -q --locked -p cairn-sim) 2>"$place/build.log" || { cat "$place/build.log"; exit 2; }
+    patch -s -p1 -d "$tree" <"$patch" || exit 2
+    build
     printf '%-45s %-6s ' "$name" "$(head -n1 "$patch" | cut -d: -f1)"
-    play "$CARGO_TARGET_DIR/debug/cairn-sim" || missed=$((missed + 1))
+    play || missed=$((missed + 1))
+    # Its files are written anew, so that the next build is of the next bug alone.
     patch -s -R -p1 -d "$tree" <"$patch"
 done
 if ((missed > 0)); then

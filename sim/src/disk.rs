@@ -159,7 +159,8 @@ impl MemDisk {
 
     /// Flips every bit of one byte of a copy where it lies, under everybody's feet. No crash brings it back.
     pub fn rot(&self, copy: CopyId, part: Part, offset: usize) -> io::Result<()> {
-        self.file(copy, part)?.flip(offset)
+        let file = self.file(copy, part)?;
+        file.flip(offset % usize::try_from(file.len().max(1)).unwrap_or(1))
     }
 
     /// Somebody deletes a copy by hand, durably.

@@ -27,6 +27,16 @@ pub struct Moment {
     pub leapt: Duration,
 }
 
+/// How long an answer is remembered at least, in log time: as long as its client waits, and so much (`node`'s margin) beyond.
+const ANSWER_KEPT: Duration = Duration::from_secs(30);
+
+impl Moment {
+    /// Whether the answer to what was asked now is certainly remembered then. Later the same request is another one.
+    pub fn is_remembered_at(self, then: Self) -> bool {
+        (then.at + then.leapt).saturating_sub(self.at + self.leapt) <= ANSWER_KEPT
+    }
+}
+
 /// What was asked of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {

@@ -9,7 +9,9 @@
 //!
 //! - [`world`]: builds machines, runs them step by step, crashes and restarts them; its oracle looks after each step;
 //! - [`cluster`]: a scenario's hands: save, load, crash, partition, and the promises that were made to it;
-//! - [`scenarios`]: one file each;
+//! - [`scenarios`]: fixed stories, one file each; [`chaos`]: random lives;
+//! - [`history`]: what clients were told; [`chronicle`]: what the cluster committed;
+//! - [`invariants`], [`linear`]: what both are held against;
 //! - the seams of `cairn_node::env`: [`clock`], [`rng`], [`spawn`], [`net`], [`disk`], [`log`], [`catalogue`];
 //! - [`files`]: what a machine's disk keeps when the power goes, below the real `FileDisk` in [`disk`];
 //! - [`trace`]: a hash over all that happened: the same seed gives the same hash.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use cairn_sim::chaos::{self, Plan, Tally};
 use cairn_sim::scenarios::{ALL, Play};
 use cairn_sim::trace::Trace;
@@ -71,7 +71,9 @@ enum Task {
 
 fn seeds(text: &str) -> anyhow::Result<Range<u64>> {
     let (from, to) = text.split_once("..").context("write FROM..TO")?;
-    Ok(from.parse()?..to.parse()?)
+    let seeds = from.parse()?..to.parse()?;
+    ensure!(!seeds.is_empty(), "no seed is in it: TO is the first that is not played");
+    Ok(seeds)
 }
 
 fn named(name: &str) -> anyhow::Result<&'static Play> {

@@ -5,9 +5,9 @@ mod obtain;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_client::api::{Code, Error, LoadRequest, Loaded, POLL, Progress, Source};
+use cairn_client::api::{self, Code, Error, LoadRequest, Loaded, POLL, Progress, Source};
 use cairn_store::crash_point;
-use cairn_store::id::{CopyId, NodeId};
+use cairn_store::id::{CopyId, NodeId, RequestId};
 use cairn_store::meta::{Command, Outcome, Rejection, State};
 use cairn_store::node::Role;
 use cairn_store::segment::{CopyState, Epoch, Segment, Version, VersionRecord};
@@ -56,7 +56,10 @@ impl Service {
         let begin = |meter| async move {
             let begun = core.env.clock.now();
             let (name, id) = (request.name.clone(), request.request);
-            let loaded = run(&core, request, meter).await;
+            let loaded = match run(&core, &request, meter).await {
+                Err(error) if request.claim => Err(owned_or(&core, &request, error).await),
+                loaded => loaded,
+            };
             match &loaded {
                 Ok(loaded) => tracing::info!(%name, request = %id, version = %loaded.version, "loaded"),
                 Err(error) => tracing::warn!(%name, request = %id, %error, "load failed"),
@@ -71,16 +74,35 @@ impl Service {
     }
 }
 
-async fn run(core: &Arc<Core>, request: LoadRequest, meter: Arc<Meter>) -> Result<Loaded, Error> {
-    check(core, &request)?;
+/// The error of a load that takes over: its outcome is unknown if an earlier try took over, whatever is in the way now.
+async fn owned_or(core: &Core, request: &LoadRequest, error: Error) -> Error {
+    if error.retryable || error.outcome != api::Outcome::None {
+        return error;
+    }
+    let deadline = core.env.clock.now() + request.wait;
+    let Ok(view) = core.read(deadline).await else { return error.unknown() };
+    let took = |attempt| {
+        let answer = view.state.answer(claim_step(request, attempt));
+        matches!(answer, Some(Ok(Outcome::Claimed { .. })))
+    };
+    if (1..=ATTEMPTS_MAX).any(took) { error.unknown() } else { error }
+}
+
+/// Each attempt is a request of its own: a refusal is remembered as well. A retry goes through the same ones.
+fn claim_step(request: &LoadRequest, attempt: u32) -> RequestId {
+    request.request.step(&format!("claim {attempt}"))
+}
+
+async fn run(core: &Arc<Core>, request: &LoadRequest, meter: Arc<Meter>) -> Result<Loaded, Error> {
+    check(core, request)?;
     let _place = meter.while_queued(&core.env, core.loading.acquire()).await;
     let deadline = core.env.clock.now() + request.wait;
     for attempt in 1..=ATTEMPTS_MAX {
         let view = if request.stale { core.now() } else { core.read(deadline).await? };
         let segment = view.state.by_name(&request.name).ok_or_else(|| no_such_name(&request.name))?;
-        let (version, record) = wanted(segment, &request)?;
+        let (version, record) = wanted(segment, request)?;
         crash_point!("load.begin");
-        let loading = Loading { core, request: &request, state: &view.state, segment, version, record };
+        let loading = Loading { core, request, state: &view.state, segment, version, record };
         // The head keeps moving: own it first, then nobody moves it any more.
         if request.claim && attempt > CLAIM_TRIES {
             let Some(epoch) = loading.claim(attempt, deadline).await? else { continue };
@@ -104,7 +126,7 @@ async fn run(core: &Arc<Core>, request: LoadRequest, meter: Arc<Meter>) -> Resul
             return loading.finish(obtained, Some(epoch)).await.map_err(Error::unknown);
         }
     }
-    Err(busy(&request))
+    Err(busy(request))
 }
 
 /// How often a head that moves or is retired again and again is looked up.
@@ -160,8 +182,7 @@ impl Loading<'_> {
     /// Becomes the owner of the head that was loaded; none if it moved meanwhile.
     async fn claim(&self, attempt: u32, deadline: Duration) -> Result<Option<Epoch>, Error> {
         let Segment { id, name, epoch, head, .. } = self.segment;
-        // Each attempt is a request of its own: a refusal is remembered as well. A retry goes through the same ones.
-        let step = self.request.request.step(&format!("claim {attempt}"));
+        let step = claim_step(self.request, attempt);
         let deadline = deadline.max(self.core.env.clock.now() + self.request.wait);
         let command = Command::Claim {
             request: until(self.core, step, deadline),

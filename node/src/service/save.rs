@@ -112,10 +112,13 @@ impl Save {
         if let Some(refusal) = self.refused(&state) {
             return Err(refusal);
         }
-        // What is refused here is refused for good: owners, epochs and heads do not come back.
-        match state.by_name(&request.name) {
-            Some(segment) => check_segment(core, segment, request)?,
-            None => check_new(request)?,
+        let checked = match state.by_name(&request.name) {
+            Some(segment) => check_segment(core, segment, request),
+            None => check_new(request),
+        };
+        // It stays refused, though what it lacks may come.
+        if let Err(error) = checked {
+            return self.rule_out(error).await;
         }
         match self.attempt(&state, deadline, place).await {
             Err(error) if !error.retryable && error.outcome == api::Outcome::None => self.rule_out(error).await,

@@ -148,25 +148,27 @@ impl Striker<'_> {
     async fn fail_disk(&self, how: Failure) -> anyhow::Result<bool> {
         let Some(machine) = self.running() else { return Ok(false) };
         machine.disk.fail_after(u32::try_from(1 + self.rng.below(WRITES_MAX))?, how);
-        self.after_failure(&machine).await;
-        Ok(true)
+        Ok(self.after_failure(&machine).await)
     }
 
     async fn fail_log(&self) -> anyhow::Result<bool> {
         let Some(machine) = self.running() else { return Ok(false) };
         machine.log.fail_after(u32::try_from(1 + self.rng.below(FLUSHES_MAX))?);
-        self.after_failure(&machine).await;
-        Ok(true)
+        Ok(self.after_failure(&machine).await)
     }
 
-    async fn after_failure(&self, machine: &Machine) {
+    /// Waits for what was planned; tells whether it struck.
+    async fn after_failure(&self, machine: &Machine) -> bool {
         sleep(self.strike.span).await;
+        // A machine that lost its power for another reason has no failure any more: then it is not counted.
+        let struck = machine.disk.failed().is_some() || machine.log.failed();
         // A node that runs on has to go on.
         if machine.is_on() && machine.disk.failed().is_none() && !machine.log.failed() {
             machine.disk.clear_failures();
             machine.log.clear_failures();
         }
         self.start(machine).await;
+        struck
     }
 
     /// Cuts a minority of the voters off, with the leader in it or not, and some others with them.
@@ -267,8 +269,9 @@ impl Striker<'_> {
         machine.disk.set_capacity(self.rng.below(4) << 20);
         sleep(self.strike.span).await;
         machine.disk.set_capacity(self.desk.cluster.spec.disk_bytes);
+        let struck = machine.disk.ran_full();
         self.start(&machine).await;
-        Ok(true)
+        Ok(struck)
     }
 
     /// Takes a copy away that the cluster counts on, or a part of it, unless it is the last good one.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cairn_client::api::WatchRequest;
+use cairn_client::api::{Code, WatchRequest};
 use cairn_store::digest::Digest;
 use cairn_store::id::RequestId;
 use cairn_store::name::Name;
@@ -130,9 +130,9 @@ impl Worker<'_> {
         let node = machine.node_name()?;
         let mut told = self.desk.call(machine, request, name, ask.clone()).await?;
         for _ in 0..2 {
-            // What was refused is another request when it is tried again.
             let again = match &told {
                 Told::Unknown => self.rng.below(2) == 0,
+                Told::Refused(Code::Conflict) => self.rng.below(6) == 0,
                 told => told.is_success() && self.rng.below(12) == 0,
             };
             if !again || !changes(&ask) {

@@ -1,15 +1,12 @@
 //! F: the same request id gives the same result.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use cairn_client::api::Code;
 use cairn_store::id::RequestId;
 use cairn_store::node::NodeName;
 
 use crate::history::{Ask, Call, History, Told};
-
-/// How long an answer is remembered at least, in log time: as long as a client waits, and this (`node`'s margin) beyond.
-const ANSWER_KEPT: Duration = Duration::from_secs(30);
 
 /// Requests that were answered twice, differently.
 pub fn violations(history: &History) -> Vec<String> {
@@ -25,13 +22,38 @@ pub fn violations(history: &History) -> Vec<String> {
     }
     // A definite refusal after a success is another result too.
     for call in history.calls.iter().filter(|call| changes(&call.ask)) {
-        if let (Some(first), Told::Refused(code)) = (done.get(&(call.request, asked_of(call))), call.answer())
+        let told = call.answer();
+        let is_other = match told {
+            Told::Refused(code) => *code != Code::Unavailable,
+            // What was taken over may be gone when it is loaded again.
+            Told::Absent => !matches!(call.ask, Ask::Load { .. }),
+            _ => false,
+        };
+        if let Some(first) = done.get(&(call.request, asked_of(call)))
             && first.asked < call.asked
             && is_kept(first, call)
-            && !code_of_the_way(*code)
+            && is_other
         {
             let (request, ask, name) = (call.request, &call.ask, &call.name);
-            wrong.push(format!("F: request {request} ({ask:?} of {name}) gave {:?}, then {code}", first.answer()));
+            wrong.push(format!("F: request {request} ({ask:?} of {name}) gave {:?}, then {told:?}", first.answer()));
+        }
+    }
+    // And so is a success after one.
+    let mut refused: BTreeMap<(RequestId, &NodeName), &Call> = BTreeMap::new();
+    for call in history.calls.iter().filter(|call| changes(&call.ask)) {
+        let this = (call.request, asked_of(call));
+        match call.answer() {
+            Told::Refused(Code::Conflict) => drop(refused.entry(this).or_insert(call)),
+            told if told.is_success() => {
+                if let Some(first) = refused.get(&this).filter(|first| is_kept(first, call)) {
+                    let (request, ask, name) = (call.request, &call.ask, &call.name);
+                    wrong.push(format!(
+                        "F: request {request} ({ask:?} of {name}) gave {:?}, then {told:?}",
+                        first.answer()
+                    ));
+                }
+            }
+            _ => {}
         }
     }
     wrong
@@ -39,9 +61,8 @@ pub fn violations(history: &History) -> Vec<String> {
 
 /// Whether the first answer is certainly remembered when the second is given.
 fn is_kept(first: &Call, again: &Call) -> bool {
-    let passed = |call: &Call| call.told.as_ref().map(|(at, _)| at.at + at.leapt);
-    match (passed(first), passed(again)) {
-        (Some(first), Some(again)) => again.saturating_sub(first) <= ANSWER_KEPT,
+    match (&first.told, &again.told) {
+        (Some((first, _)), Some((again, _))) => first.is_remembered_at(*again),
         _ => true,
     }
 }
@@ -59,11 +80,6 @@ fn is_same(one: &Told, other: &Told) -> bool {
 /// Who is meant by a request: a claim means another thing on every node.
 fn asked_of(call: &Call) -> &NodeName {
     &call.node
-}
-
-/// What did not come to a decision.
-fn code_of_the_way(code: cairn_client::api::Code) -> bool {
-    matches!(code, cairn_client::api::Code::Unavailable)
 }
 
 /// Reads may give another answer each time.

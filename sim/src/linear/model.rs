@@ -23,7 +23,7 @@ pub const OPEN_MAX: usize = 6;
 pub struct Searched {
     /// Names that were searched.
     pub names: usize,
-    /// Names with too many calls, or too many open ones.
+    /// Names with too many calls, too many open ones, or one that was asked again too late.
     pub left_out: usize,
     /// Names whose answers no order explains.
     pub wrong: Vec<String>,
@@ -33,7 +33,10 @@ pub struct Searched {
 pub fn search(history: &History) -> Searched {
     let mut searched = Searched::default();
     for (name, calls) in history.by_name() {
-        let calls = modelled(&calls, history);
+        let Some(calls) = modelled(&calls, history) else {
+            searched.left_out += 1;
+            continue;
+        };
         let open = calls.iter().filter(|call| call.end.is_none()).count();
         if calls.len() > CALLS_MAX || open > OPEN_MAX {
             searched.left_out += 1;
@@ -219,7 +222,8 @@ impl SequentialSpec for Model {
     }
 }
 
-fn modelled(calls: &[&Call], history: &History) -> Vec<Modelled> {
+/// The calls as the model knows them; none if one was asked again so late that it may have been another one.
+fn modelled(calls: &[&Call], history: &History) -> Option<Vec<Modelled>> {
     let first_asked = history.first_asked();
     let mut known: Vec<Modelled> = Vec::new();
     let mut requests = Vec::new();
@@ -238,9 +242,17 @@ fn modelled(calls: &[&Call], history: &History) -> Vec<Modelled> {
             let taken = Some((*at, Ret::Taken { epoch: *epoch }));
             load = std::mem::replace(&mut end, taken);
         }
-        // The same request asked again is the same call.
         let begin = first_asked.get(&call.request).copied().unwrap_or(call.asked);
-        match requests.iter().position(|request| *request == Some(call.request)) {
+        let place = requests.iter().position(|request| *request == Some(call.request));
+        // The same request asked again is the same call, while its answer is remembered.
+        if let Some(earlier) = place.and_then(|place| known.get(place)) {
+            let since = earlier.end.as_ref().map_or(earlier.begin, |(at, _)| *at);
+            let told = call.told.as_ref().map_or(call.asked, |(at, _)| *at);
+            if !since.is_remembered_at(told) {
+                return None;
+            }
+        }
+        match place {
             Some(place) => match known.get_mut(place) {
                 // What found nothing may find something when it is asked again.
                 Some(earlier) if matches!(earlier.end, None | Some((_, Ret::Absent))) => {
@@ -260,7 +272,7 @@ fn modelled(calls: &[&Call], history: &History) -> Vec<Modelled> {
     }
     // A read without an answer tells nothing.
     known.retain(|call| call.end.is_some() || !matches!(call.op, Op::Load));
-    known
+    Some(known)
 }
 
 fn op_of(call: &Call) -> Option<Op> {

@@ -109,6 +109,11 @@ fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
     let pinned = old.versions.iter().filter(|(_, record)| record.pinned);
     let all_stay = pinned.map(|(version, _)| version).all(|version| new.versions.contains_key(version));
     must(all_stay || new.head == old.head, "a new version took the place of a pinned one");
+    for (version, record) in new.versions.iter().filter(|(version, _)| !old.versions.contains_key(version)) {
+        must(*version == old.head.next(), "a version does not follow the head");
+        must(record.epoch == old.epoch, "a version was committed in another epoch");
+        must(Some(record.owner) == old.owner, "a version was committed by somebody who was not the owner");
+    }
     for (version, record) in &old.versions {
         let Some(now) = new.versions.get(version) else { continue };
         must(now.digest == record.digest && now.request == record.request, "a version became another");

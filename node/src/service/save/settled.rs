@@ -7,7 +7,7 @@ use cairn_store::meta::{Command, Commit, Outcome, Rejection, State};
 use cairn_store::segment::{Ack, Epoch, Segment, Version};
 use uuid::Uuid;
 
-use super::{Save, until};
+use super::{Save, WAIT_MAX, until};
 
 impl Save {
     /// The result of this request if it was committed, whichever node did it and whatever became of the version since.
@@ -85,15 +85,18 @@ impl Save {
             keep: 1,
             labels: Default::default(),
         };
-        let request = until(core, self.step("commit"), deadline);
+        // An earlier try may have waited longer than this one: its commit must not outlive what takes its place.
+        let request = until(core, self.step("commit"), deadline + WAIT_MAX);
         let ruled_out = core.propose(Command::Commit { request, commit: nothing }, deadline).await;
-        let state = match ruled_out {
-            Ok(_) => core.read(deadline).await,
-            Err(unsure) => Err(unsure),
-        };
-        match state {
-            Ok(view) => self.committed(&view.state).ok_or(error),
-            Err(_) => Err(error.unknown()),
+        match ruled_out {
+            // Refused as it should be, or there is an answer of an earlier try.
+            Ok(Ok(_) | Err(Rejection::NoSuchSegment | Rejection::RequestMismatch)) => match core.read(deadline).await
+            {
+                Ok(view) => self.committed(&view.state).ok_or(error),
+                Err(_) => Err(error.unknown()),
+            },
+            // Nothing is remembered of it.
+            Ok(Err(_)) | Err(_) => Err(error.unknown()),
         }
     }
 }
