@@ -13,6 +13,8 @@ use crate::disk::{Failure, Part};
 use crate::rng::SplitMix;
 use crate::world::{Action, Machine};
 
+/// No `.toc` is shorter.
+const TOC_BYTES_MIN: usize = 150;
 /// Within how many writes a failing disk fails.
 const WRITES_MAX: u64 = 40;
 /// Within how many fsyncs a failing log fails.
@@ -76,7 +78,7 @@ impl Striker<'_> {
             Fault::SlowDisk => self.slow_disk().await,
             Fault::DiskFull => self.fill_disk().await,
             Fault::Rot => self.harm(|machine, copy, at| machine.disk.rot(copy, Part::Bytes, at)),
-            Fault::RotTable => self.harm(|machine, copy, at| machine.disk.rot(copy, Part::Table, at)),
+            Fault::RotTable => self.harm(|machine, copy, at| machine.disk.rot(copy, Part::Table, at % TOC_BYTES_MIN)),
             Fault::Deleted => self.harm(|machine, copy, _| machine.disk.delete(copy)),
             Fault::WallClock => self.set_clock(),
             Fault::Slept => self.oversleep(),
