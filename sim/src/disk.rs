@@ -1,4 +1,4 @@
-//! A machine's local storage: the real [`FileDisk`], over [`Files`] in memory, which forget.
+//! A machine's local storage: the real [`FileDisk`], over [`Files`](crate::files::Files) in memory, which forget.
 //!
 //! - `system`: its file system, whose every step can fail; - `fault`: which one does.
 //!

@@ -13,6 +13,7 @@ impl Save {
     /// The result of this request if it was committed, whichever node did it and whatever became of the version since.
     pub(super) fn committed(&self, state: &State) -> Option<Saved> {
         let commit = self.step("commit");
+        let name_of = |node: NodeId| state.members.get(&node).map(|m| m.profile.name.clone());
         let listed = state.by_name(&self.request.name).and_then(|segment| self.listed(state, segment));
         listed.or_else(|| match state.answer(commit)? {
             Ok(Outcome::Committed { segment, version, epoch, digest, size }) => Some(Saved {
@@ -23,7 +24,8 @@ impl Save {
                 epoch: *epoch,
                 size: *size,
                 digest: *digest,
-                owner: self.core.profile.name.clone(),
+                // Another node may have been asked before, at the same address.
+                owner: state.committer(commit).and_then(name_of).unwrap_or_else(|| self.core.profile.name.clone()),
                 replicas: Vec::new(),
                 ack: self.request.ack,
                 bytes_sent: 0,

@@ -1,7 +1,8 @@
 //! Requests of clients: each is applied once, and answered the same whenever it comes again (R6).
 
-use crate::id::RequestId;
-use crate::meta::command::{Command, Rejection, Reply, Request};
+use crate::digest::Digest;
+use crate::id::{NodeId, RequestId, SegmentId};
+use crate::meta::command::{Command, Outcome, Rejection, Reply, Request};
 use crate::meta::state::{Answer, REQUEST_WINDOW_MAX, REQUESTS_MAX, State};
 
 /// The request of a client's command; none for the commands of workers, which are idempotent by themselves.
@@ -30,9 +31,7 @@ pub(super) fn of(command: &Command) -> Option<Request> {
 pub(super) fn fingerprint(command: &Command) -> u64 {
     let text = match command {
         Command::Register { name, owner, kind, .. } => format!("register {name} {owner} {kind:?}"),
-        Command::Commit { commit, .. } => {
-            format!("commit {} {} {} {}", commit.segment, commit.owner, commit.digest, commit.size)
-        }
+        Command::Commit { commit, .. } => commit_text(commit.segment, commit.owner, commit.digest, commit.size),
         // A claim is tried again with the head and the epoch that were seen then.
         Command::Claim { segment, node, .. } => format!("claim {segment} {node}"),
         Command::Release { segment, epoch, .. } => format!("release {segment} {epoch}"),
@@ -41,6 +40,14 @@ pub(super) fn fingerprint(command: &Command) -> u64 {
         Command::Unpin { segment, version, .. } => format!("unpin {segment} {version:?}"),
         _ => return 0,
     };
+    short_hash(&text)
+}
+
+fn commit_text(segment: SegmentId, owner: NodeId, digest: Digest, size: u64) -> String {
+    format!("commit {segment} {owner} {digest} {size}")
+}
+
+fn short_hash(text: &str) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(text.as_bytes()).as_bytes();
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
@@ -72,6 +79,14 @@ impl State {
         let reply = execute(self);
         self.remember_answer(id, Answer { until, fingerprint, reply: reply.clone() });
         reply
+    }
+
+    /// Who committed, by the remembered answer to a commit: its fingerprint is of one owner.
+    pub fn committer(&self, id: RequestId) -> Option<NodeId> {
+        let answer = self.answers.get(&id)?;
+        let Ok(Outcome::Committed { segment, digest, size, .. }) = answer.reply else { return None };
+        let by = |node: &NodeId| short_hash(&commit_text(segment, *node, digest, size)) == answer.fingerprint;
+        self.members.keys().copied().find(by)
     }
 
     /// The answer that is remembered for a request, if its time is not over.

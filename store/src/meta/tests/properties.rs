@@ -271,13 +271,15 @@ proptest! {
         for (at, entry) in log.0 {
             let known = state.clone();
             let reply = state.apply(at, &entry);
-            let (Command::Commit { commit, .. }, Ok(Outcome::Committed { version, .. })) = (&entry.command, &reply) else {
+            let (Command::Commit { request, commit }, Ok(Outcome::Committed { version, .. })) = (&entry.command, &reply)
+            else {
                 continue;
             };
             let Some(old) = known.segments.get(&commit.segment) else { continue };
             if old.head >= *version {
                 continue; // A retry.
             }
+            prop_assert_eq!(state.committer(request.id), Some(commit.owner));
             prop_assert_eq!((old.owner, old.epoch, old.head), (Some(commit.owner), commit.epoch, commit.after));
             let record = &state.segments[&commit.segment].versions[version];
             let ids: BTreeSet<_> = record.copies.iter().map(|copy| copy.id).collect();
