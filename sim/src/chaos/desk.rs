@@ -213,6 +213,7 @@ impl Desk {
     }
 
     async fn load(&self, client: &Client, load: LoadRequest, patience: Duration) -> anyhow::Result<Told> {
+        let asked = turmoil::sim_elapsed().unwrap_or_default();
         let deadline = Instant::now() + JOB_MAX.max(patience);
         let loaded = loop {
             let asked = client.call(true, |rpc, context| {
@@ -239,7 +240,7 @@ impl Desk {
             Err(error) => anyhow::bail!("E: what was loaded of {} is gone at once: {error}", loaded.name),
         };
         // It may have turned since it was verified.
-        if read != loaded.digest && machine.is_harmed(loaded.copy) {
+        if read != loaded.digest && machine.is_harmed_since(loaded.copy, asked) {
             return Ok(Told::Unknown);
         }
         Ok(Told::Loaded {

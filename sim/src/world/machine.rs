@@ -1,10 +1,11 @@
 //! A machine: its disks stay when the power goes, its node does not.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_node::core::Core;
 use cairn_node::raft::View;
@@ -51,7 +52,8 @@ pub struct Machine {
     lost: Cell<bool>,
     stopped: RefCell<Option<Result<String, String>>>,
     parting: RefCell<Option<View>>,
-    harmed: RefCell<BTreeSet<CopyId>>,
+    /// When a fault touched a copy last.
+    harmed: RefCell<BTreeMap<CopyId, Duration>>,
     losses: Cell<Loss>,
     node: RefCell<Option<Running>>,
 }
@@ -212,12 +214,17 @@ impl Machine {
 
     /// A fault took a copy away, or may have: nothing is asked of it any more.
     pub fn harm(&self, copy: CopyId) {
-        self.harmed.borrow_mut().insert(copy);
+        self.harmed.borrow_mut().insert(copy, turmoil::sim_elapsed().unwrap_or_default());
     }
 
     /// Whether a fault took this copy away, or may have.
     pub fn is_harmed(&self, copy: CopyId) -> bool {
-        self.harmed.borrow().contains(&copy)
+        self.harmed.borrow().contains_key(&copy)
+    }
+
+    /// Whether one touched it since this moment of the world.
+    pub fn is_harmed_since(&self, copy: CopyId, since: Duration) -> bool {
+        self.harmed.borrow().get(&copy).is_some_and(|at| *at >= since)
     }
 
     /// The number of this boot.
