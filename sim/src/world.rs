@@ -11,6 +11,7 @@ mod machine;
 mod oracle;
 
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -101,6 +102,8 @@ pub type Scenario = fn(Cluster) -> LocalBoxFuture<'static, anyhow::Result<()>>;
 
 /// The longest that a scenario may take, in virtual time, at the usual pace.
 const SPAN_MAX: Duration = Duration::from_secs(900);
+/// Of outgoing connections. turmoil keeps the port of one to a machine that is gone, so a long life needs many.
+const PORTS: RangeInclusive<u16> = 10_000..=u16::MAX;
 /// Segments of a connection on their way at once. A payload's block is one of them.
 const TCP_SEGMENTS: usize = 1024;
 
@@ -120,6 +123,7 @@ where
         .min_message_latency(Duration::from_micros(100))
         .max_message_latency(Duration::from_millis(spec.latency_ms_max))
         .tcp_capacity(TCP_SEGMENTS)
+        .ephemeral_ports(PORTS)
         .enable_random_order()
         .build();
     let spec = Rc::new(spec);

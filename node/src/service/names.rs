@@ -50,8 +50,16 @@ impl Service {
         }
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
         // Only what was refused is asked under another id: else a retry would take the first step, and claim once more.
-        let request = if state.answer(first.id).is_some() { second } else { first };
-        self.claimed(name, core.propose_and_see(claim(request, segment), deadline).await?)
+        if state.answer(first.id).is_none() {
+            let reply = core.propose_and_see(claim(first, segment), deadline).await?;
+            if !reply.as_ref().is_err_and(outdated) {
+                return self.claimed(name, reply);
+            }
+        }
+        // The second step is the last word: a retry comes to it too.
+        let state = core.read(deadline).await?.state;
+        let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
+        self.claimed(name, core.propose_and_see(claim(second, segment), deadline).await?)
     }
 
     fn claimed(&self, name: &Name, reply: Reply) -> Result<Claimed, Error> {

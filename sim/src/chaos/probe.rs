@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cairn_node::raft::rpc::Decided;
 use cairn_store::digest::Digest;
-use cairn_store::id::{CopyId, Incarnation, NodeId, RequestId, SegmentId};
+use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
 use cairn_store::meta::{Command, Commit, Request, Scope, State};
 use cairn_store::name::Name;
 use cairn_store::node::Role;
@@ -57,7 +57,8 @@ impl Probe<'_> {
         Some(match self.rng.below(20) {
             0 => {
                 let member = self.state.members.values().next()?;
-                let (cluster, profile) = (self.state.cluster?, member.profile.clone());
+                let cluster = if self.rng.below(2) == 0 { self.state.cluster? } else { ClusterId(self.uuid()) };
+                let profile = member.profile.clone();
                 Command::Found { cluster, incarnation: self.incarnation(), profile }
             }
             1 => {
@@ -90,7 +91,10 @@ impl Probe<'_> {
                 let (request, segment) = (self.request(), with_segment()?.id);
                 Command::Release { request, segment, epoch: Epoch(FAR) }
             }
-            11 => self.commit(&*with_segment()?, |commit| commit.receipts.clear()),
+            11 => match self.rng.below(2) {
+                0 => self.commit(&*with_segment()?, |commit| commit.receipts.clear()),
+                _ => self.commit(&*with_segment()?, |commit| commit.wanted = 2),
+            },
             12 => self.commit(&*with_segment()?, |commit| commit.epoch = Epoch(commit.epoch.0 + FAR)),
             13 => self.commit(&*with_segment()?, |commit| commit.after = Version(commit.after.0 + FAR)),
             14 => self.confirm(&*with_segment()?)?,

@@ -149,28 +149,28 @@ impl Striker<'_> {
     /// Lets a disk fail somewhere in the middle of what it does next, and starts the machine again if it has to be.
     async fn fail_disk(&self, how: Failure) -> anyhow::Result<bool> {
         let Some(machine) = self.running() else { return Ok(false) };
+        let before = machine.failures();
         machine.disk.fail_after(u32::try_from(1 + self.rng.below(WRITES_MAX))?, how);
-        Ok(self.after_failure(&machine).await)
+        self.after_failure(&machine).await;
+        Ok(machine.failures() > before)
     }
 
     async fn fail_log(&self) -> anyhow::Result<bool> {
         let Some(machine) = self.running() else { return Ok(false) };
+        let before = machine.failures();
         machine.log.fail_after(u32::try_from(1 + self.rng.below(FLUSHES_MAX))?);
-        Ok(self.after_failure(&machine).await)
+        self.after_failure(&machine).await;
+        Ok(machine.failures() > before)
     }
 
-    /// Waits for what was planned; tells whether it struck.
-    async fn after_failure(&self, machine: &Machine) -> bool {
+    async fn after_failure(&self, machine: &Machine) {
         sleep(self.strike.span).await;
-        // A machine that lost its power for another reason has no failure any more: then it is not counted.
-        let struck = machine.disk.failed().is_some() || machine.log.failed();
         // A node that runs on has to go on.
         if machine.is_on() && machine.disk.failed().is_none() && !machine.log.failed() {
             machine.disk.clear_failures();
             machine.log.clear_failures();
         }
         self.start(machine).await;
-        struck
     }
 
     /// Cuts a minority of the voters off, with the leader in it or not, and some others with them.
@@ -268,12 +268,12 @@ impl Striker<'_> {
     async fn fill_disk(&self) -> anyhow::Result<bool> {
         let Some(machine) = self.running() else { return Ok(false) };
         // Room for the reserve and a little more, or for nothing at all: then a node stops that must write a snapshot.
+        let before = machine.failures();
         machine.disk.set_capacity(self.rng.below(4) << 20);
         sleep(self.strike.span).await;
         machine.disk.set_capacity(self.desk.cluster.spec.disk_bytes);
-        let struck = machine.disk.ran_full();
         self.start(&machine).await;
-        Ok(struck)
+        Ok(machine.failures() > before)
     }
 
     /// Takes a copy away that the cluster counts on, or a part of it, unless it is the last good one.

@@ -55,6 +55,8 @@ pub struct Machine {
     /// When a fault touched a copy last.
     harmed: RefCell<BTreeMap<CopyId, Duration>>,
     losses: Cell<Loss>,
+    /// How often its disks had failed, or run full, when the power went.
+    failures: Cell<u32>,
     node: RefCell<Option<Running>>,
 }
 
@@ -93,6 +95,7 @@ impl Machine {
             parting: RefCell::default(),
             harmed: RefCell::default(),
             losses: Cell::default(),
+            failures: Cell::default(),
             node: RefCell::default(),
         }
     }
@@ -207,6 +210,12 @@ impl Machine {
         self.log.slow(factor);
     }
 
+    /// How often its disk or its log failed, or ran full.
+    pub fn failures(&self) -> u32 {
+        let now = [self.disk.failed().is_some(), self.log.failed(), self.disk.ran_full()];
+        self.failures.get() + now.map(u32::from).iter().sum::<u32>()
+    }
+
     /// What its crashes lost and tore.
     pub fn losses(&self) -> Loss {
         self.losses.get()
@@ -274,6 +283,7 @@ impl Machine {
     /// The power goes.
     pub(super) fn crash(&self, power: &SplitMix) {
         self.on.set(false);
+        self.failures.set(self.failures());
         for Loss { lost, torn } in [self.disk.crash(power), self.log.crash(power)] {
             let sum = self.losses.get();
             self.losses.set(Loss { lost: sum.lost + lost, torn: sum.torn + torn });
