@@ -26,7 +26,8 @@ impl Service {
             );
         }
         let deadline = self.deadline(request.wait);
-        let step = |what: &str| until(core, request.request.step(&format!("{what} {name}")), deadline);
+        // On another node it is another claim: at an address there may be another node by now.
+        let step = |what: &str| until(core, request.request.step(&format!("{what} {name} {}", core.me())), deadline);
         let claim = |request, segment: &Segment| {
             // A bare claim passes the head that it looked up (R3).
             let Segment { id: segment, epoch, head, .. } = *segment;
