@@ -1,7 +1,8 @@
 //! A save: name, targets, bytes, receipts, commit — in this order, and nothing is acknowledged before the last.
 //!
 //! - `transfer`: the copies on their way, and what replaces a target that fails;
-//! - `own`: the owner's own copy.
+//! - `own`: the owner's own copy;
+//! - `settled`: what became of the request before, and that a refusal is its last word.
 
 mod own;
 mod settled;
