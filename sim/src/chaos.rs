@@ -22,6 +22,7 @@ mod work;
 
 use std::rc::Rc;
 
+use anyhow::ensure;
 use futures::future::join_all;
 
 pub use plan::{Fault, Plan};
@@ -30,6 +31,10 @@ pub use tally::{Counts, LOSSES, Tally};
 
 use crate::cluster::Cluster;
 use desk::Desk;
+
+/// The fewest calls, and faults that struck, of a whole life.
+const CALLS_MIN: u64 = 500;
+const FAULTS_MIN: u64 = 20;
 
 /// Carries out a plan.
 ///
@@ -41,10 +46,13 @@ pub async fn play(cluster: Cluster, plan: Rc<Plan>, tally: Tally) -> anyhow::Res
     let clients = plan.clients.iter().map(|steps| work::client(&desk, steps));
     let strikes = plan.strikes.iter().map(|strike| strike::carry_out(&desk, strike));
     let (worked, struck) = futures::join!(join_all(clients), join_all(strikes));
+    worked.into_iter().chain(struck).collect::<anyhow::Result<()>>()?;
+    let (calls, faults) = tally.so_far();
+    ensure!(!plan.is_whole() || calls >= CALLS_MIN, "a life of {calls} calls is too quiet");
+    ensure!(!plan.is_whole() || faults >= FAULTS_MIN, "a life with {faults} faults is too quiet");
     for loss in cluster.machines().iter().map(|machine| machine.losses()) {
         tally.losses(loss.lost.into(), loss.torn.into());
     }
-    worked.into_iter().chain(struck).collect::<anyhow::Result<()>>()?;
     let kept = calm::heal_and_read(&desk).await?;
     judge::judge(&desk, &kept)
 }

@@ -227,7 +227,12 @@ impl Files {
     pub fn crash(&mut self, rng: &SplitMix) -> Loss {
         self.ran_full = false;
         let mut loss = Loss::default();
-        let kept = rng.index(self.pending.len() + 1);
+        // A journal that was just written has all of them, one that was not has none.
+        let kept = match rng.below(3) {
+            0 => 0,
+            1 => self.pending.len(),
+            _ => rng.index(self.pending.len() + 1),
+        };
         for (number, change) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             match number < kept {
                 true => change.apply(&mut self.durable),

@@ -10,7 +10,7 @@
 //! - [`world`]: builds machines, runs them step by step, crashes and restarts them; its oracle looks after each step;
 //! - [`cluster`]: a scenario's hands: save, load, crash, partition, and the promises that were made to it;
 //! - [`scenarios`]: fixed stories, one file each; [`chaos`]: random lives;
-//! - [`history`]: what clients were told; [`chronicle`]: what the cluster committed;
+//! - [`history`]: what clients were told, and [`expect`]: what must be there by that; [`chronicle`]: what was committed;
 //! - [`invariants`], [`linear`]: what both are held against;
 //! - the seams of `cairn_node::env`: [`clock`], [`rng`], [`spawn`], [`net`], [`disk`], [`log`], [`catalogue`];
 //! - [`files`]: what a machine's disk keeps when the power goes, below the real `FileDisk` in [`disk`];
@@ -31,6 +31,7 @@ pub mod chronicle;
 pub mod clock;
 pub mod cluster;
 pub mod disk;
+pub mod expect;
 pub mod files;
 pub mod history;
 pub mod invariants;

@@ -1,13 +1,11 @@
 //! Whether a cluster kept its promises: the invariants of `cairn_sim`, judged from outside.
 //!
-//! - `expect`: which versions must be there, by what clients were told;
 //! - `copies`: what lies on the disks, beside what the cluster says;
 //! - `bounds`: what a process and its folder take;
 //! - here: an audit of a cluster that runs and that nobody works with, and the last one, of its folders.
 
 mod bounds;
 mod copies;
-mod expect;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -21,6 +19,7 @@ use cairn_client::fault::Fault;
 use cairn_client::load::LoadOptions;
 use cairn_client::request;
 use cairn_client::save::{SaveOptions, Source};
+use cairn_sim::expect::{Expected, Listed};
 use cairn_sim::history::History;
 use cairn_sim::invariants::acknowledged::{self, Kept};
 use cairn_sim::invariants::ids::Ids;
@@ -36,12 +35,19 @@ use crate::chance::Chance;
 use crate::run::Run;
 use crate::site::{PATIENCE, Site};
 use crate::wait::within;
-use expect::{Expected, expect};
 
 /// How long one call of an audit is tried.
 const TRY: Duration = Duration::from_secs(30);
 /// Loads at once.
 const LOADS: usize = 4;
+
+fn listed(detail: &SegmentDetail) -> Listed {
+    Listed {
+        segment: detail.segment,
+        head: detail.summary.head.unwrap_or_default(),
+        versions: detail.versions.iter().map(|found| (found.version, found.digest)).collect(),
+    }
+}
 
 /// What was looked at, and what is wrong.
 #[derive(Debug, Default)]
@@ -81,13 +87,13 @@ impl Judge {
         let client = site.client(TRY);
         let (mut shown, mut jobs) = (BTreeMap::new(), Vec::new());
         for name in names {
-            let expected = by_name.get(name).map(|calls| expect(name, calls, history)).unwrap_or_default();
+            let expected = by_name.get(name).map(|calls| Expected::of(calls, history)).unwrap_or_default();
             let detail = match site.wait(client.show(name)) {
                 Ok(detail) => Some(detail),
                 Err(error) if error.code == Code::NotFound => None,
                 Err(error) => return Err(error).with_context(|| format!("G: {name} cannot be looked up")),
             };
-            let (due, wrong) = expected.due(name, detail.as_ref());
+            let (due, wrong) = expected.due(name, detail.as_ref().map(listed).as_ref());
             self.wrong.extend(wrong);
             jobs.extend(due.iter().map(|(version, digest)| (name.clone(), *version, *digest)));
             shown.insert(name.clone(), (expected, detail));

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use sink::Sink;
 
-pub use names::{KEEP_LARGE, KEEP_SMALL, keep_of};
+pub use names::{KEEP_LARGE, KEEP_SMALL};
 
 use crate::book::Book;
 use crate::chance::Chance;

@@ -14,10 +14,13 @@ use cairn_store::meta::state::COMMIT_WINDOW;
 use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
 use cairn_store::segment::{Ack, Segment, VersionRecord};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
+use turmoil::net::TcpStream;
 
-use super::desk::Desk;
-use crate::history::{Ask, Told};
+use super::desk::{CALM_PATIENCE, Desk, file_of};
+use crate::expect::{Expected, Listed};
+use crate::history::{Ask, Told, machine_of};
 use crate::invariants::acknowledged::Kept;
 use crate::invariants::healed::{self, Sight};
 use crate::invariants::{bounded, deleted};
@@ -31,8 +34,10 @@ const STRAYS_MAX: Duration = Duration::from_secs(30);
 const LEAP_EVERY: Duration = Duration::from_secs(6);
 /// How often that is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
-/// The most files that clients leave in a spool.
-const SPOOLED_MAX: u64 = 600;
+/// How long a load is tried of what nobody has any more.
+const LOST_PATIENCE: Duration = Duration::from_secs(1);
+/// The longest that a node keeps a connection on which nothing sensible comes.
+const GARBAGE_MAX: Duration = Duration::from_secs(10);
 
 /// Mends everything, waits until the cluster is whole, and reads all that it has.
 pub(super) async fn heal_and_read(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> {
@@ -50,7 +55,9 @@ pub(super) async fn heal_and_read(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> 
     whole(desk).await.context("after all faults had ended")?;
     end_drains(desk).await?;
     save_everywhere(desk).await?;
+    whole(desk).await.context("after every executor had saved")?;
     let kept = read_everything(desk).await?;
+    end_garbage(desk).await?;
     whole(desk).await.context("after everything was read")?;
     forget_strays(desk).await?;
     Ok(kept)
@@ -105,7 +112,7 @@ async fn save_everywhere(desk: &Rc<Desk>) -> anyhow::Result<()> {
     for machine in living(desk).filter(|machine| machine.role == Role::Executor) {
         let request = desk.cluster.new_request();
         let bytes = request.0.into_bytes();
-        machine.disk.write_spool(&format!("file-{request}"), &bytes)?;
+        machine.disk.write_spool(&file_of(request), &bytes)?;
         let ask = Ask::Save {
             digest: Digest::of(&bytes),
             replicas: u8::try_from(others.min(2))?,
@@ -116,6 +123,7 @@ async fn save_everywhere(desk: &Rc<Desk>) -> anyhow::Result<()> {
         };
         let name: Name = format!("after/{}", machine.name).parse()?;
         let told = desk.call(machine, request, &name, ask).await?;
+        machine.disk.remove_spool(&file_of(request));
         ensure!(told.is_success(), "G: {} cannot save after all faults have ended: {told:?}", machine.name);
     }
     Ok(())
@@ -126,19 +134,27 @@ async fn read_everything(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> {
     let executors: Vec<_> = living(desk).filter(|machine| machine.role == Role::Executor).cloned().collect();
     let state = executors.first().and_then(|machine| machine.view()).context("no node runs")?.state;
     let asked: BTreeSet<Name> = desk.history.borrow().calls.iter().map(|call| call.name.clone()).collect();
+    check_acknowledged(desk, &state)?;
     let mut kept = Vec::new();
     for name in asked {
         let machine = executors.get(desk.cluster.rng.index(executors.len())).context("no executor")?;
         let ask = Ask::Load { version: None, claim: false, stale: false };
-        let head = desk.call(machine, desk.cluster.new_request(), &name, ask).await?;
         let Some(segment) = state.by_name(&name) else {
+            let head = desk.call(machine, desk.cluster.new_request(), &name, ask).await?;
             ensure!(head == Told::Absent, "{name} is not there, and loads: {head:?}");
             continue;
         };
+        // Without an intact copy a load only waits.
+        if segment.versions.last_key_value().is_some_and(|(_, head)| is_intact(desk, &state, head)) {
+            let head = desk.call(machine, desk.cluster.new_request(), &name, ask).await?;
+            ensure!(head.is_success(), "A: the newest version of {name} does not load: {head:?}");
+        }
         for (version, record) in &segment.versions {
             let machine = executors.get(desk.cluster.rng.index(executors.len())).context("no executor")?;
             let ask = Ask::Load { version: Some(*version), claim: false, stale: false };
-            let told = desk.call(machine, desk.cluster.new_request(), &name, ask).await?;
+            let intact = is_intact(desk, &state, record);
+            let patience = if intact { CALM_PATIENCE } else { LOST_PATIENCE };
+            let told = desk.call_for(patience, machine, desk.cluster.new_request(), &name, ask).await?;
             // A load may make a newer version whole, which lets go of this one.
             let now = machine.view().context("it does not run")?.state;
             let still = |segment: &std::sync::Arc<Segment>| segment.versions.contains_key(version);
@@ -149,7 +165,7 @@ async fn read_everything(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> {
                 name: name.clone(),
                 version: *version,
                 digest: record.digest,
-                intact: is_intact(desk, &state, record),
+                intact,
                 loaded: match told {
                     Told::Loaded { read, .. } => Ok(read),
                     Told::Refused(code) => Err(code),
@@ -162,13 +178,47 @@ async fn read_everything(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> {
     Ok(kept)
 }
 
-/// Whether a machine that runs has a copy that the cluster counts, and that no fault took away.
+/// A: what clients were told of is there.
+fn check_acknowledged(desk: &Desk, state: &State) -> anyhow::Result<()> {
+    let history = desk.history.borrow();
+    for (name, calls) in history.by_name() {
+        let listed = state.by_name(name).map(|segment| Listed {
+            segment: segment.id,
+            head: segment.head,
+            versions: segment.versions.iter().map(|(version, record)| (*version, record.digest)).collect(),
+        });
+        let (_, wrong) = Expected::of(&calls, &history).due(name, listed.as_ref());
+        if let Some(wrong) = wrong.first() {
+            bail!("{wrong}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether a machine that runs must have a copy that the cluster counts: no fault took it away.
 fn is_intact(desk: &Desk, state: &State, record: &VersionRecord) -> bool {
     record.durable().any(|copy| {
         let name = state.members.get(&copy.node).map(|member| &member.profile.name);
         let machine = name.and_then(|name| desk.cluster.machine_of(name).ok());
-        machine.is_some_and(|m| !m.is_lost() && m.disk.durable_digest(copy.id) == Some(record.digest))
+        machine.is_some_and(|machine| !machine.is_lost() && !machine.is_harmed(copy.id))
     })
+}
+
+/// H: a connection on which nothing sensible comes is ended.
+async fn end_garbage(desk: &Desk) -> anyhow::Result<()> {
+    for machine in living(desk) {
+        for address in [machine.rpc(), machine.data()] {
+            let ended = tokio::time::timeout(GARBAGE_MAX, async {
+                let mut stream = TcpStream::connect(address.as_str()).await?;
+                stream.write_all(&desk.cluster.rng.bytes(100)).await?;
+                // It may be reset.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                anyhow::Ok(())
+            });
+            ended.await.with_context(|| format!("H: {address} keeps a connection on which only garbage came"))??;
+        }
+    }
+    Ok(())
 }
 
 /// E: a few hours later nothing lies on any disk that the cluster does not refer to, and nothing is missing.
@@ -192,14 +242,35 @@ async fn forget_strays(desk: &Rc<Desk>) -> anyhow::Result<()> {
     for machine in living(desk) {
         let (view, name) = (machine.view().context("it does not run")?, machine.node_name()?);
         let Some(id) = view.state.node_named(&name).map(|member| member.id) else { bail!("{name} is no member") };
-        let holds = |copy: CopyId| machine.is_harmed(copy) || machine.disk.holds(copy);
+        let durable = |copy: CopyId, digest| machine.disk.durable_digest(copy) == Some(digest);
+        let holds = |copy, digest| machine.is_harmed(copy) || durable(copy, digest);
         if let Some(wrong) = deleted::missing((id, &name), &view.state, holds).first() {
             bail!("{wrong}");
         }
     }
-    let bound = |(name, found)| bounded::Bound { node: name, what: "files in its spool", found, most: SPOOLED_MAX };
-    let spooled: Vec<_> = living(desk).map(|m| (m.name.as_str(), m.disk.spooled() as u64)).collect();
-    match bounded::violations(spooled.into_iter().map(bound)).first() {
+    check_spools(desk)
+}
+
+/// H: a spool holds no more than what clients left there, who do not know what became of it. Where the power went, what they
+/// took away may be back.
+fn check_spools(desk: &Desk) -> anyhow::Result<()> {
+    let history = desk.history.borrow();
+    let left = |machine: &Machine| {
+        let calls = history.calls.iter().filter(|call| {
+            let spooled = matches!(call.ask, Ask::Save { .. } | Ask::Load { stale: true, .. });
+            let here = spooled && machine_of(&call.node) == machine.name;
+            here && (machine.boots() > 1 || *call.answer() == Told::Unknown)
+        });
+        calls.map(|call| call.request).collect::<BTreeSet<_>>().len() as u64
+    };
+    let machines: Vec<_> = living(desk).collect();
+    let bounds = machines.iter().map(|machine| bounded::Bound {
+        node: &machine.name,
+        what: "files in its spool",
+        found: machine.disk.spooled() as u64,
+        most: left(machine),
+    });
+    match bounded::violations(bounds).first() {
         Some(wrong) => bail!("{wrong}"),
         None => Ok(()),
     }

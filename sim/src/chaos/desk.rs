@@ -24,8 +24,10 @@ use crate::world::Machine;
 
 /// How long a client goes on with one call.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
-/// How long it goes on with one save or load.
-const JOB_MAX: Duration = Duration::from_secs(9);
+/// The same when nothing goes wrong any more.
+pub(super) const CALM_PATIENCE: Duration = Duration::from_secs(12);
+/// So many times as long it goes on with one save or load.
+const JOB_TIMES: u32 = 3;
 
 /// What clients share.
 pub(super) struct Desk {
@@ -94,6 +96,19 @@ impl Desk {
 
     /// Makes a call once, and writes down what came of it.
     pub(super) async fn call(&self, to: &Machine, request: RequestId, name: &Name, ask: Ask) -> anyhow::Result<Told> {
+        let patience = if self.calm.get() { CALM_PATIENCE } else { PATIENCE };
+        self.call_for(patience, to, request, name, ask).await
+    }
+
+    /// The same, with its patience.
+    pub(super) async fn call_for(
+        &self,
+        patience: Duration,
+        to: &Machine,
+        request: RequestId,
+        name: &Name,
+        ask: Ask,
+    ) -> anyhow::Result<Told> {
         let node = to.node_name()?;
         let what = kind_of(&ask);
         let call = Call {
@@ -105,7 +120,7 @@ impl Desk {
             told: None,
         };
         let place = self.history.borrow_mut().ask(call);
-        let told = match self.carry_out(to, request, name, ask).await? {
+        let told = match self.carry_out(patience, to, request, name, ask).await? {
             // This attempt came to nothing; an earlier one of the same request may have happened.
             Told::Refused(Code::Unavailable) if self.is_open(request) => Told::Unknown,
             told => told,
@@ -126,8 +141,14 @@ impl Desk {
             .any(|call| call.request == request && call.told.as_ref().is_some_and(|(_, told)| *told == Told::Unknown))
     }
 
-    async fn carry_out(&self, to: &Machine, request: RequestId, name: &Name, ask: Ask) -> anyhow::Result<Told> {
-        let patience = if self.calm.get() { PATIENCE * 4 } else { PATIENCE };
+    async fn carry_out(
+        &self,
+        patience: Duration,
+        to: &Machine,
+        request: RequestId,
+        name: &Name,
+        ask: Ask,
+    ) -> anyhow::Result<Told> {
         let client = self.cluster.client_for(&to.name, patience)?;
         let (wait, name) = (client.wait_in_all(), name.clone());
         let done = |answer: Result<(), Error>| answer.map_or_else(|error| Told::error(&error), |()| Told::Done);
@@ -189,7 +210,7 @@ impl Desk {
     }
 
     async fn save(&self, client: &Client, save: SaveRequest, patience: Duration) -> Told {
-        let deadline = Instant::now() + JOB_MAX.max(patience);
+        let deadline = Instant::now() + patience * JOB_TIMES;
         loop {
             let asked = client.call(true, |rpc, context| {
                 let save = save.clone();
@@ -217,7 +238,7 @@ impl Desk {
         let first =
             self.history.borrow().calls.iter().find(|call| call.request == load.request).map(|call| call.asked);
         let asked = first.unwrap_or_else(|| self.cluster.moment()).at;
-        let deadline = Instant::now() + JOB_MAX.max(patience);
+        let deadline = Instant::now() + patience * JOB_TIMES;
         let loaded = loop {
             let asked = client.call(true, |rpc, context| {
                 let load = load.clone();
@@ -234,7 +255,12 @@ impl Desk {
             }
         };
         let machine = self.cluster.machine_of(&loaded.node)?;
-        let read = match machine.disk.read(&loaded.path) {
+        let found = machine.disk.read(&loaded.path);
+        // A stale load's file is the client's to take away.
+        if let Some(file) = loaded.path.file_name().and_then(|file| file.to_str()).filter(|_| load.stale) {
+            machine.disk.remove_spool(file);
+        }
+        let read = match found {
             Ok(bytes) => Digest::of(&bytes),
             // Its power went, a fault took the copy, or newer versions took its place, between the answer and our look.
             Err(_) if !machine.is_on() || machine.is_harmed(loaded.copy) || is_gone(machine, &loaded) => {

@@ -13,11 +13,15 @@ const CLIENTS: usize = 6;
 /// Steps of each client.
 const STEPS: usize = 90;
 /// Faults of a seed: each kind once in a while.
-const STRIKES: usize = 24;
-/// Within which time faults begin.
-const STORM: Duration = Duration::from_secs(40);
-/// Names that everybody works on, and names that hardly anybody does.
+const STRIKES: usize = 28;
+/// Within which time faults begin: about as long as clients work.
+const STORM: Duration = Duration::from_secs(36);
+/// The longest that a client does nothing between two steps, in milliseconds.
+const PAUSE_MS_MAX: u64 = 250;
+/// Names that everybody works on; names with as many calls as a search for an order can bear; and names that hardly anybody
+/// works on.
 const HOT_NAMES: u64 = 3;
+const WARM_NAMES: u64 = 7;
 const COLD_NAMES: u64 = 40;
 
 /// What will be done.
@@ -231,6 +235,11 @@ impl Plan {
         self.clients.iter().map(Vec::len).sum::<usize>() + self.strikes.len()
     }
 
+    /// Whether nothing was left out.
+    pub fn is_whole(&self) -> bool {
+        self.parts() == CLIENTS * STEPS + STRIKES
+    }
+
     /// Leaves out all parts but these.
     pub fn keep(&mut self, kept: impl Fn(usize) -> bool) {
         self.clients.iter_mut().for_each(|steps| steps.retain(|step| kept(step.id)));
@@ -255,7 +264,7 @@ fn spec(rng: &SplitMix) -> Spec {
         },
         raft: RaftTimes { snapshot_every: 60, log_kept: 20, ..RaftTimes::default() },
         disk_bytes: 64 << 20,
-        step: Duration::from_millis(4),
+        step: Duration::from_millis(5),
         ..Spec::default()
     }
 }
@@ -268,13 +277,14 @@ fn step(id: usize, seed: u64) -> Step {
         draw = draw.saturating_sub(*share);
         found
     });
-    let name = match rng.below(3) {
-        0 => format!("cold/{}", rng.below(COLD_NAMES)),
-        _ => format!("hot/{}", rng.below(HOT_NAMES)),
+    let name = match rng.below(100) {
+        0..45 => format!("hot/{}", rng.below(HOT_NAMES)),
+        45..75 => format!("warm/{}", rng.below(WARM_NAMES)),
+        _ => format!("cold/{}", rng.below(COLD_NAMES)),
     };
     Step {
         id,
-        pause: Duration::from_millis(rng.below(500)),
+        pause: Duration::from_millis(rng.below(PAUSE_MS_MAX)),
         act: act.map_or(Act::Look, |(act, _)| *act),
         name,
         luck: rng.below(u64::MAX),
@@ -324,12 +334,13 @@ mod tests {
         let mut plan = Plan::of(7);
         assert!(plan.clients.iter().map(Vec::len).sum::<usize>() >= 500);
         assert!(plan.strikes.len() >= 20);
-        assert_eq!(plan.parts(), CLIENTS * STEPS + STRIKES);
+        assert!(plan.is_whole());
         let again = format!("{:?}", Plan::of(7));
         assert_eq!(format!("{plan:?}"), again);
         let last = plan.parts() - 1;
         plan.keep(|id| id == 3 || id == last);
         assert_eq!(plan.parts(), 2);
+        assert!(!plan.is_whole());
     }
 
     #[test]

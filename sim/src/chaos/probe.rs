@@ -54,7 +54,7 @@ impl Probe<'_> {
     fn command(&self) -> Option<Command> {
         let segment = self.state.by_name(self.name).cloned();
         let with_segment = || segment.clone();
-        Some(match self.rng.below(20) {
+        Some(match self.rng.below(21) {
             0 => {
                 let member = self.state.members.values().next()?;
                 let cluster = if self.rng.below(2) == 0 { self.state.cluster? } else { ClusterId(self.uuid()) };
@@ -113,7 +113,8 @@ impl Probe<'_> {
                 let past = Request { id: self.request().id, until: LogTime(self.state.time.0.checked_sub(1)?) };
                 self.claim(segment.id, Epoch(FAR), segment.head, self.executor()?, past)
             }
-            18 => {
+            18 => self.confirm_spent()?,
+            19 => {
                 let segment = with_segment()?;
                 let far =
                     Request { id: self.request().id, until: self.state.time.after(Duration::from_secs(90_000)) };
@@ -163,14 +164,28 @@ impl Probe<'_> {
         let durable = record.copies.iter().find(|copy| copy.state == CopyState::Durable)?;
         let fresh = Receipt { copy: CopyId(self.uuid()), node: durable.node, until: self.until() };
         let (mut version, mut digest, mut receipt) = (*version, record.digest, fresh);
-        match self.rng.below(5) {
+        match self.rng.below(4) {
             0 => version = Version(FAR),
             1 => digest = Digest::of(&self.rng.bytes(8)),
             2 => receipt.until = LogTime(self.state.time.0.checked_sub(1)?),
-            3 => receipt.node = NodeId(FAR),
-            _ => receipt.copy = *record.ended.get(self.rng.index(record.ended.len()))?,
+            _ => receipt.node = NodeId(FAR),
         }
         Some(Command::Confirm { segment: segment.id, version, digest, receipt })
+    }
+
+    /// A receipt of a copy that was lost, or given up.
+    fn confirm_spent(&self) -> Option<Command> {
+        let mut spent = Vec::new();
+        for segment in self.state.segments.values() {
+            for (version, record) in &segment.versions {
+                let lost = record.copies.iter().filter(|copy| copy.state != CopyState::Durable);
+                let copies = lost.map(|copy| copy.id).chain(record.ended.iter().copied());
+                spent.extend(copies.map(|copy| (segment.id, *version, record.digest, copy)));
+            }
+        }
+        let (segment, version, digest, copy) = *spent.get(self.rng.index(spent.len()))?;
+        let receipt = Receipt { copy, node: self.executor()?, until: self.until() };
+        Some(Command::Confirm { segment, version, digest, receipt })
     }
 
     /// The removal of a version that is pinned, or must stay. Nobody else may end that meanwhile, so only a head will do.

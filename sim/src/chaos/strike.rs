@@ -36,9 +36,11 @@ pub(super) async fn carry_out(desk: &Rc<Desk>, strike: &Strike) -> anyhow::Resul
         return Ok(());
     }
     let striker = Striker { desk, strike, rng: SplitMix::new(strike.luck) };
-    let struck = striker.strike().await?;
-    if struck {
+    if striker.strike().await? {
         desk.tally.fault(&format!("{:?}", strike.fault));
+    } else if striker.crash(striker.running()).await? {
+        // Whoever finds no victim takes the power of somebody.
+        desk.tally.fault(&format!("{:?}", Fault::Crash));
     }
     Ok(())
 }
@@ -333,7 +335,7 @@ impl Striker<'_> {
     }
 
     async fn join(&self) -> anyhow::Result<bool> {
-        let late = self.pick(|machine| !machine.is_on() && !machine.is_lost() && machine.is_new());
+        let late = self.pick(|machine| !machine.is_on() && !machine.is_lost() && machine.boots() == 0);
         let Some(machine) = late else { return Ok(false) };
         self.start(&machine).await;
         Ok(true)

@@ -48,6 +48,12 @@ impl Tally {
         *self.0.borrow_mut().calls.entry(what).or_default() += 1;
     }
 
+    /// How many calls ended, and how many faults struck.
+    pub fn so_far(&self) -> (u64, u64) {
+        let counts = self.0.borrow();
+        (counts.calls.values().sum(), counts.faults.values().sum())
+    }
+
     /// Names were searched for an order, or left out.
     pub fn searched(&self, names: usize, left_out: usize) {
         let mut counts = self.0.borrow_mut();

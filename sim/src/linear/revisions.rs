@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_store::digest::Digest;
+use cairn_store::id::RequestId;
 use cairn_store::meta::{Change, Event};
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
@@ -24,6 +25,7 @@ struct Standing {
     epoch: Epoch,
     head: Version,
     versions: BTreeMap<Version, Option<Digest>>,
+    pinned: BTreeSet<Version>,
 }
 
 /// All that became of a name: each standing holds from its revision on.
@@ -48,7 +50,12 @@ impl<'a> Timeline<'a> {
                     now.head = version;
                     now.versions.insert(version, record.map(|record| record.digest));
                 }
-                (Change::Removed, Some(version)) => drop(now.versions.remove(&version)),
+                (Change::Pinned, Some(version)) => drop(now.pinned.insert(version)),
+                (Change::Unpinned, Some(version)) => drop(now.pinned.remove(&version)),
+                (Change::Removed, Some(version)) => {
+                    now.versions.remove(&version);
+                    now.pinned.remove(&version);
+                }
                 (Change::Removed, None) => now = Standing { epoch: now.epoch, ..Standing::default() },
                 _ => {}
             }
@@ -57,6 +64,12 @@ impl<'a> Timeline<'a> {
             standings.push((event.revision, now.clone()));
         }
         Self { events, standings }
+    }
+
+    /// What held before this revision.
+    fn before(&self, revision: u64) -> Option<&Standing> {
+        let count = self.standings.partition_point(|(at, _)| *at < revision);
+        self.standings.get(count.checked_sub(1)?).map(|(_, standing)| standing)
     }
 
     /// What held at some moment of a call.
@@ -122,8 +135,13 @@ fn explain(
     let some = |found: bool, what: &str| if found { Ok(()) } else { Err(what.to_owned()) };
     let by = |event: &Event, node: &NodeName| event.owner.and_then(|owner| chronicle.name_of(owner)) == Some(node);
     match (&call.ask, told) {
-        (Ask::Save { digest, .. }, Told::Saved { version, epoch, digest: said, owner, .. }) => {
+        (
+            Ask::Save { digest, if_version, epoch: wanted, .. },
+            Told::Saved { version, epoch, digest: said, owner, .. },
+        ) => {
             some(digest == said && machine_of(&call.node) == machine_of(owner), "that is another save")?;
+            some(if_version.is_none_or(|head| *version == head.next()), "another head was to stand before")?;
+            some(wanted.is_none_or(|wanted| *epoch == wanted), "another epoch was to stand")?;
             let mut commits = timeline.changes(from, to).filter(|event| event.change == Change::Version);
             let this = |event: &Event| event.version == Some(*version) && event.epoch == *epoch && by(event, owner);
             some(commits.any(this), "no such commit came in between")?;
@@ -136,11 +154,12 @@ fn explain(
             let this = |event: &Event| event.version <= Some(*version) && event.epoch == *epoch && by(event, owner);
             some(claims.any(this), "no such claim came in between")
         }
-        (Ask::Load { stale: false, version: wanted, .. }, Told::Loaded { version, epoch, digest, .. }) => {
+        (Ask::Load { stale: false, version: wanted, .. }, Told::Loaded { version, epoch, digest, owner, .. }) => {
             let this = |standing: &Standing| {
                 let newest = wanted.is_some() || standing.head == *version;
                 let known = standing.versions.get(version);
-                standing.epoch == *epoch && newest && known.is_some_and(|known| known.is_none_or(|it| it == *digest))
+                let owned = standing.epoch == *epoch && standing.owner == *owner;
+                owned && newest && known.is_some_and(|known| known.is_none_or(|it| it == *digest))
             };
             some(timeline.during(from, to).any(this), "that was never so in between")
         }
@@ -182,7 +201,7 @@ fn unexplained(
     name: &Name,
     timeline: &Timeline<'_>,
     calls: &[&Call],
-    first_asked: &BTreeMap<cairn_store::id::RequestId, Moment>,
+    first_asked: &BTreeMap<RequestId, Moment>,
     chronicle: &Chronicle,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -190,9 +209,11 @@ fn unexplained(
         let asked = first_asked.get(&call.request).copied().unwrap_or(call.asked);
         call.answer().may_have_happened() && asked.revision < event.revision
     };
+    let mut takeovers = Takeovers::of(calls);
     for event in &timeline.events {
         let mut asked = calls.iter().filter(|call| possible(call, event));
         let owner = event.owner.and_then(|owner| chronicle.name_of(owner));
+        let before = timeline.before(event.revision);
         let explained = match (event.change, event.version) {
             (Change::Version, Some(version)) => {
                 let record = chronicle.version(name, event.epoch, version);
@@ -201,17 +222,21 @@ fn unexplained(
                     _ => false,
                 })
             }
-            (Change::Owner, _) => asked.any(|call| match (&call.ask, owner) {
-                (Ask::Claim | Ask::Load { claim: true, .. }, Some(owner)) => {
-                    machine_of(&call.node) == machine_of(owner)
-                }
-                (Ask::Release { epoch }, None) => *epoch == event.epoch,
-                _ => false,
-            }),
+            (Change::Owner, _) => match owner {
+                Some(owner) => takeovers.explain(event, owner, |call| possible(&call, event)),
+                None => asked.any(|call| call.ask == Ask::Release { epoch: event.epoch }),
+            },
+            (Change::Pinned, Some(version)) => asked.any(|call| call.ask == Ask::Pin { version }),
+            (Change::Unpinned, Some(version)) => asked.any(|call| is_unpin(&call.ask, version)),
+            (Change::Removed, Some(version)) => {
+                let unpinned = asked.clone().any(|call| is_unpin(&call.ask, version));
+                let pinned = before.is_some_and(|standing| standing.pinned.contains(&version));
+                let by_hand = asked.clone().any(|call| call.ask == Ask::Remove { version: Some(version) });
+                by_hand || ((!pinned || unpinned) && asked.any(|call| is_outlived(&call.ask, version, before)))
+            }
             (Change::Removed, None) => {
-                let before = timeline.standings.iter().rev().find(|(revision, _)| *revision < event.revision);
                 // A name without a version may go by itself: its first save failed, or never came back.
-                before.is_none_or(|(_, standing)| standing.versions.is_empty())
+                before.is_none_or(|standing| standing.versions.is_empty())
                     || asked.any(|call| matches!(call.ask, Ask::Remove { version: None }))
             }
             _ => true,
@@ -221,4 +246,47 @@ fn unexplained(
         }
     }
     wrong
+}
+
+fn is_unpin(ask: &Ask, version: Version) -> bool {
+    matches!(ask, Ask::Unpin { version: one } if one.is_none_or(|one| one == version))
+}
+
+/// Whether retention may take this version, by what a save asked to keep.
+fn is_outlived(ask: &Ask, version: Version, before: Option<&Standing>) -> bool {
+    // The entry may be the commit of the next one.
+    let head = before.map_or(Version::NONE, |standing| standing.head).next();
+    matches!(ask, Ask::Save { keep, .. } if version.0 + u64::from(*keep) <= head.0)
+}
+
+/// Who may have taken over, and when it was told: one request takes over once, for one node.
+struct Takeovers<'a> {
+    told: BTreeMap<Epoch, &'a NodeName>,
+    unknown: Vec<&'a Call>,
+    used: BTreeSet<(RequestId, NodeName)>,
+}
+
+impl<'a> Takeovers<'a> {
+    fn of(calls: &[&'a Call]) -> Self {
+        let takes = |call: &&&Call| matches!(call.ask, Ask::Claim | Ask::Load { claim: true, .. });
+        let told = calls.iter().filter_map(|call| match call.answer() {
+            Told::Claimed { epoch, owner, .. }
+            | Told::Loaded { epoch, owner: Some(owner), claimed: true, .. } => Some((*epoch, owner)),
+            _ => None,
+        });
+        let unknown = calls.iter().filter(takes).filter(|call| *call.answer() == Told::Unknown).copied();
+        Self { told: told.collect(), unknown: unknown.collect(), used: BTreeSet::new() }
+    }
+
+    fn explain(&mut self, event: &Event, owner: &NodeName, possible: impl Fn(&&Call) -> bool) -> bool {
+        if self.told.get(&event.epoch).is_some_and(|told| *told == owner) {
+            return true;
+        }
+        let free = |call: &&&Call| !self.used.contains(&(call.request, owner.clone()));
+        let here = |call: &&&Call| machine_of(&call.node) == machine_of(owner);
+        match self.unknown.iter().filter(here).filter(free).find(|call| possible(*call)) {
+            Some(call) => self.used.insert((call.request, owner.clone())),
+            None => false,
+        }
+    }
 }

@@ -194,9 +194,9 @@ impl Machine {
         self.node.borrow().as_ref()?.core.leading()
     }
 
-    /// Whether it never had a node.
-    pub fn is_new(&self) -> bool {
-        self.boots.get() == 0
+    /// How often it was switched on.
+    pub fn boots(&self) -> u64 {
+        self.boots.get()
     }
 
     /// Whether the power went in the middle of a write.

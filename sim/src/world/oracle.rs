@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use cairn_node::raft::View;
-use cairn_store::meta::State;
-use cairn_store::meta::invariant::{broken, violations};
+use cairn_store::id::{CopyId, NodeId};
+use cairn_store::meta::event::between;
+use cairn_store::meta::invariant::{broken, broken_since, violations};
+use cairn_store::meta::{Event, State};
 use cairn_store::name::Name;
 use cairn_store::segment::{Epoch, Version};
 
 use super::Machine;
 use crate::chronicle::Chronicle;
-use crate::invariants::durable;
 use crate::invariants::ids::Ids;
+use crate::invariants::{deleted, durable};
 
 /// How many revisions back states are compared. Nodes are rarely further apart.
 const REVISIONS_KEPT: usize = 512;
@@ -50,7 +52,7 @@ impl Oracle {
             }
             if let Some(view) = machine.take_parting() {
                 let seen = self.shown.remove(&machine.name);
-                self.judge(machine, &view, seen)?;
+                self.judge(machines, machine, &view, seen)?;
             }
             let Some(revision) = machine.revision() else {
                 self.shown.remove(&machine.name);
@@ -62,23 +64,33 @@ impl Oracle {
                 && let Some(view) = machine.view()
             {
                 let seen = self.shown.insert(machine.name.clone(), view.state.clone());
-                self.judge(machine, &view, seen)?;
+                self.judge(machines, machine, &view, seen)?;
             }
         }
         self.check_time(machines, elapsed)?;
         self.check_new_versions(machines)
     }
 
-    fn judge(&mut self, machine: &Machine, view: &View, seen: Option<State>) -> anyhow::Result<()> {
+    fn judge(
+        &mut self,
+        machines: &[Rc<Machine>],
+        machine: &Machine,
+        view: &View,
+        seen: Option<State>,
+    ) -> anyhow::Result<()> {
         let state = &view.state;
         let revision = state.revision;
         if let Some(seen) = &seen {
             let was = seen.revision;
             ensure!(revision >= was, "{} went back from revision {was} to {revision}", machine.name);
-            if revision == was + 1
-                && let Some(wrong) = broken(seen, state).first()
-            {
-                bail!("the step of {} to revision {revision} is wrong: {wrong}", machine.name);
+            let one_step = revision == was + 1;
+            let wrong = if one_step { broken(seen, state) } else { broken_since(seen, state) };
+            let given_up = deleted::given_up(seen, state, |node, copy| self.is_harmed(machines, node, copy));
+            if let Some(wrong) = wrong.iter().chain(&given_up).next() {
+                bail!("what {} did after revision {was} to {revision} is wrong: {wrong}", machine.name);
+            }
+            if one_step {
+                self.check_told(machine, view, seen)?;
             }
         }
         let since = seen.map_or_else(|| self.chronicle.newest().min(revision), |seen| seen.revision);
@@ -102,6 +114,28 @@ impl Oracle {
         Ok(())
     }
 
+    /// R15: a node's watchers are told what its state shows.
+    fn check_told(&self, machine: &Machine, view: &View, seen: &State) -> anyhow::Result<()> {
+        let Some(told) = view.history.since(view.state.revision) else { return Ok(()) };
+        let told: Vec<&Event> = told.flat_map(|entry| entry.iter()).collect();
+        let at = told.first().map(|event| event.at).unwrap_or_default();
+        let changed = between(&seen.segments, &view.state, at);
+        let (name, revision) = (&machine.name, view.state.revision);
+        ensure!(told.into_iter().eq(&changed), "{name} tells other changes of revision {revision} than it made");
+        Ok(())
+    }
+
+    /// Whether a copy is, or was, where a fault touched it.
+    fn is_harmed(&self, machines: &[Rc<Machine>], node: NodeId, copy: CopyId) -> bool {
+        self.machine_of(machines, node).is_none_or(|machine| machine.is_harmed(copy))
+    }
+
+    /// The machine on which this node runs; none if its disks were replaced.
+    fn machine_of<'a>(&self, machines: &'a [Rc<Machine>], node: NodeId) -> Option<&'a Rc<Machine>> {
+        let node = self.chronicle.name_of(node)?;
+        machines.iter().find(|machine| machine.node_name().is_ok_and(|name| name == *node))
+    }
+
     /// R4: log time never runs ahead of the time that passed for the machines: leases rest on that.
     fn check_time(&self, machines: &[Rc<Machine>], elapsed: Duration) -> anyhow::Result<()> {
         let slept: Duration = machines.iter().map(|machine| machine.skew.leapt()).sum();
@@ -117,11 +151,7 @@ impl Oracle {
     fn check_new_versions(&mut self, machines: &[Rc<Machine>]) -> anyhow::Result<()> {
         for (name, epoch, version) in std::mem::take(&mut self.unseen) {
             let Some(record) = self.chronicle.version(&name, epoch, version) else { continue };
-            let holder = |copy: &cairn_store::segment::Copy| {
-                let node = self.chronicle.name_of(copy.node)?;
-                machines.iter().find(|machine| machine.node_name().is_ok_and(|name| name == *node))
-            };
-            let wrong = durable::violations(&name, version, record, 0, |copy| match holder(copy) {
+            let wrong = durable::violations(&name, version, record, 0, |copy| match self.machine_of(machines, copy.node) {
                 Some(machine) if !machine.is_harmed(copy.id) => machine.disk.durable_digest(copy.id),
                 // Taken away by a fault since.
                 _ => Some(record.digest),

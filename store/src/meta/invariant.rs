@@ -6,8 +6,9 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 
 use crate::meta::state::State;
+use crate::name::Name;
 use crate::node::Role;
-use crate::segment::{PINS_MAX, Segment, Version, VersionRecord};
+use crate::segment::{Epoch, PINS_MAX, Segment, Version, VersionRecord};
 
 /// Everything that is wrong with a state, in words; empty if nothing is.
 pub fn violations(state: &State) -> Vec<String> {
@@ -51,6 +52,17 @@ fn check_segment(state: &State, segment: &Segment, wrong: &mut Vec<String>) {
 /// Everything that is wrong with a step, in words: `after` is the state one entry after `before`. Cheap if they share their
 /// maps.
 pub fn broken(before: &State, after: &State) -> Vec<String> {
+    let mut wrong = broken_since(before, after);
+    for item in before.segments.diff(&after.segments) {
+        if let DiffItem::Update { old: (_, old), new: (_, new) } = item {
+            check_step(old, new, &mut wrong);
+        }
+    }
+    wrong
+}
+
+/// What is wrong however many entries lie between the two states.
+pub fn broken_since(before: &State, after: &State) -> Vec<String> {
     let mut wrong = Vec::new();
     if after.time < before.time {
         wrong.push(format!("log time went back from {} to {}", before.time, after.time));
@@ -72,7 +84,7 @@ pub fn broken(before: &State, after: &State) -> Vec<String> {
     }
     for item in before.segments.diff(&after.segments) {
         match item {
-            DiffItem::Update { old: (_, old), new: (_, new) } => check_step(old, new, &mut wrong),
+            DiffItem::Update { old: (_, old), new: (_, new) } => check_segment_since(old, new, &mut wrong),
             DiffItem::Add(_, new) => {
                 let last = before.epochs.get(&new.name).copied().unwrap_or_default();
                 if new.epoch <= last {
@@ -82,7 +94,7 @@ pub fn broken(before: &State, after: &State) -> Vec<String> {
                     ));
                 }
             }
-            DiffItem::Remove(_, old) if after.epochs.get(&old.name) != Some(&old.epoch) => {
+            DiffItem::Remove(_, old) if last_epoch(after, &old.name) < Some(old.epoch) => {
                 wrong.push(format!("{}: its last epoch {} is forgotten", old.name, old.epoch));
             }
             DiffItem::Remove(..) => {}
@@ -91,7 +103,13 @@ pub fn broken(before: &State, after: &State) -> Vec<String> {
     wrong
 }
 
-fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
+/// The newest epoch that a state knows of a name, whether it is registered or was.
+fn last_epoch(state: &State, name: &Name) -> Option<Epoch> {
+    let here = state.by_name(name).map(|segment| segment.epoch);
+    here.max(state.epochs.get(name).copied())
+}
+
+fn check_segment_since(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
     let mut must = |holds: bool, what: &str| {
         if !holds {
             wrong.push(format!("{}: {what}", new.name));
@@ -100,6 +118,25 @@ fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
     must(new.epoch >= old.epoch, "its epoch went back");
     must(new.head >= old.head, "its head went back");
     must(new.owner == old.owner || new.owner.is_none() || new.epoch > old.epoch, "a new owner has the old epoch");
+    for (version, record) in new.versions.iter().filter(|(version, _)| !old.versions.contains_key(version)) {
+        must(*version > old.head, "a version that was let go is back");
+        must(record.epoch >= old.epoch, "a version was committed in another epoch");
+    }
+    for (version, record) in &old.versions {
+        let Some(now) = new.versions.get(version) else { continue };
+        must(now.digest == record.digest && now.request == record.request, "a version became another");
+        must(record.ended.iter().all(|copy| !now.refers_to(*copy)), "a copy that was given up is referred to again");
+        let lost = |copy: &crate::id::CopyId| !now.refers_to(*copy) && !now.ended.contains(copy);
+        must(!record.copies.iter().any(|copy| lost(&copy.id)), "a copy was forgotten while its version lives");
+    }
+}
+
+fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
+    let mut must = |holds: bool, what: &str| {
+        if !holds {
+            wrong.push(format!("{}: {what}", new.name));
+        }
+    };
     // R7: the newest version with all its copies stays until a newer one has all of its own.
     if let Some(whole) = newest_whole(old) {
         let stays = new.versions.contains_key(&whole) || newest_whole(new) > Some(whole);
@@ -113,13 +150,6 @@ fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
         must(*version == old.head.next(), "a version does not follow the head");
         must(record.epoch == old.epoch, "a version was committed in another epoch");
         must(Some(record.owner) == old.owner, "a version was committed by somebody who was not the owner");
-    }
-    for (version, record) in &old.versions {
-        let Some(now) = new.versions.get(version) else { continue };
-        must(now.digest == record.digest && now.request == record.request, "a version became another");
-        must(record.ended.iter().all(|copy| !now.refers_to(*copy)), "a copy that was given up is referred to again");
-        let lost = |copy: &crate::id::CopyId| !now.refers_to(*copy) && !now.ended.contains(copy);
-        must(!record.copies.iter().any(|copy| lost(&copy.id)), "a copy was forgotten while its version lives");
     }
 }
 

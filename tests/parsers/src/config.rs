@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cairn_node::config::{Config, EXAMPLE, KEYS};
+use cairn_node::config::{Config, EXAMPLE, KEYS, Key, Origin, Value};
 
 use crate::named;
 
@@ -28,8 +28,9 @@ fn file(text: &str) {
     // Every value as a flag, without a file: the same configuration.
     let listed = || config.values.listed().map(|(key, value, _)| (key.name, value.text.clone()));
     // A socket that nobody asked for is another thing than one of the same name.
-    let flags = listed().filter(|(key, _)| *key != "listen.unix" || text.contains("unix"));
-    let flags: Vec<_> = flags.map(|(key, value)| format!("{key}={value}")).collect();
+    let asked = |key: &Key, value: &Value| key.name != "listen.unix" || value.origin != Origin::Default;
+    let flags = config.values.listed().filter(|(key, value, _)| asked(key, value));
+    let flags: Vec<_> = flags.map(|(key, value, _)| format!("{}={}", key.name, value.text)).collect();
     let again = parse("", &flags).expect("the same values are as good from the command line");
     assert!(again.values.listed().map(|(key, value, _)| (key.name, value.text.clone())).eq(listed()));
     assert_eq!((again.listen, again.log, again.dir), (config.listen, config.log, config.dir));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_client::api::{NodeInfo, SegmentDetail};
+use cairn_sim::expect::Expected;
 use cairn_sim::invariants::{deleted, durable};
 use cairn_store::digest::Digest;
 use cairn_store::disk::{FileDisk, Found, Toc};
@@ -14,7 +15,6 @@ use cairn_store::time::WallTime;
 use uuid::Uuid;
 
 use super::TRY;
-use super::expect::Expected;
 use crate::site::Site;
 
 /// The copies on every node's disk.

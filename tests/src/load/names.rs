@@ -21,13 +21,6 @@ pub const KEEP_SMALL: u32 = 64;
 /// How many versions large ones keep.
 pub const KEEP_LARGE: u32 = 3;
 
-/// How many versions of a name are kept.
-pub fn keep_of(name: &Name) -> u32 {
-    if name.as_str().starts_with(LARGE) { KEEP_LARGE } else { KEEP_SMALL }
-}
-
-const LARGE: &str = "large/";
-
 /// A request that was made, to be made again.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
