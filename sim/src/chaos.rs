@@ -4,7 +4,7 @@
 //! seed ─► plan (what will be done: data, nothing else)
 //!           ├─ clients ─► work ──► history (what they were told)
 //!           └─ strikes ─► strike   (what happens to machines, disks, clocks and the network)
-//!         calm (everything heals; what was kept is read again) ─► judge (the invariants)
+//!         calm (everything heals) ─► read (what is left, and must be) ─► judge (the invariants)
 //! ```
 //!
 //! A plan is made in advance, so that parts of it can be left out and the rest stays the same: that is how a failure
@@ -15,6 +15,7 @@ mod desk;
 mod judge;
 mod plan;
 mod probe;
+mod read;
 mod rejections;
 mod strike;
 mod tally;

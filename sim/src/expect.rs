@@ -80,7 +80,11 @@ impl Expected {
         // When a call had certainly done what it did; none if it still may.
         let over = |call: &Call| -> Option<Moment> {
             let tries = calls.iter().filter(|other| other.request == call.request);
-            tries.filter_map(|other| other.told.as_ref()).filter(|(_, told)| told.is_success()).map(|(at, _)| *at).min()
+            tries
+                .filter_map(|other| other.told.as_ref())
+                .filter(|(_, told)| told.is_success())
+                .map(|(at, _)| *at)
+                .min()
         };
         let possible = |since: Moment, is: &dyn Fn(&Ask) -> bool| {
             let such = calls.iter().filter(|call| is(&call.ask) && call.answer().may_have_happened());
@@ -90,7 +94,8 @@ impl Expected {
             let pins = calls.iter().filter(|call| {
                 call.ask == Ask::Pin { version } && *call.answer() == Told::Done && asked(call) >= saved
             });
-            let unpinned = |ask: &Ask| matches!(ask, Ask::Unpin { version: one } if one.is_none_or(|it| it == version));
+            let unpinned =
+                |ask: &Ask| matches!(ask, Ask::Unpin { version: one } if one.is_none_or(|it| it == version));
             pins.into_iter().any(|pin| !possible(asked(pin), &unpinned))
         };
         let mut versions = BTreeMap::new();
@@ -101,7 +106,9 @@ impl Expected {
             };
             let saved = call.told.as_ref().map_or(call.asked, |(at, _)| *at);
             let let_go = match version {
-                version if possible(asked(call), &|ask| *ask == Ask::Remove { version: Some(*version) }) => LetGo::ByHand,
+                version if possible(asked(call), &|ask| *ask == Ask::Remove { version: Some(*version) }) => {
+                    LetGo::ByHand
+                }
                 version if pinned(*version, saved) => LetGo::Never,
                 _ => LetGo::ByRetention,
             };

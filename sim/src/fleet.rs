@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::ops::Range;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use cairn_sim::chaos::{Counts, Fault, LOSSES, REJECTIONS, UNMET};
 
-/// How long a seed may take, in real time, before it is taken for hung.
-const SEED_MAX: Duration = Duration::from_secs(240);
+use crate::watchdog::{SEED_MAX, watched};
+
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// From so many seeds on everything must have been met.
@@ -67,11 +67,7 @@ fn play_one(play: Option<&str>, seed: u64) -> anyhow::Result<Ended> {
         Some(name) => command.args(["--scenario", name]),
         None => command.arg("--tally"),
     };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().context("cannot start a process")?;
-    let hung = Watchdog::over(&child);
-    let output = child.wait_with_output()?;
-    let hung = hung.ended();
+    let (output, hung) = watched(&mut command)?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let counts = out.lines().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_default();
     let last = out.lines().last().unwrap_or_default();
@@ -82,33 +78,6 @@ fn play_one(play: Option<&str>, seed: u64) -> anyhow::Result<Ended> {
         false => Some(format!("FAIL seed {seed}: {}{}", err.trim(), if err.is_empty() { last } else { "" })),
     };
     Ok(Ended { failure, counts })
-}
-
-/// Ends a child that hangs.
-struct Watchdog {
-    done: std::sync::mpsc::Sender<()>,
-    thread: std::thread::JoinHandle<bool>,
-}
-
-impl Watchdog {
-    fn over(child: &Child) -> Self {
-        let (done, wait) = std::sync::mpsc::channel();
-        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let thread = std::thread::spawn(move || {
-            let hung = wait.recv_timeout(SEED_MAX) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
-            if let Some(pid) = pid.filter(|_| hung) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-            hung
-        });
-        Self { done, thread }
-    }
-
-    /// Tells whether it had to.
-    fn ended(self) -> bool {
-        let _ = self.done.send(());
-        self.thread.join().unwrap_or(false)
-    }
 }
 
 /// What all runs came to.

@@ -3,6 +3,7 @@
 mod fleet;
 mod parts;
 mod shrink;
+mod watchdog;
 
 use std::io::Write as _;
 use std::ops::Range;

@@ -1,12 +1,12 @@
 //! Makes a failure small: leaves out steps and faults as long as it stays the same failure.
 
 use std::io::Write as _;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
-use anyhow::Context as _;
 use cairn_sim::chaos::Plan;
 
 use crate::parts::Parts;
+use crate::watchdog::{SEED_MAX, watched};
 
 /// The first characters of a failure decide whether it is the same.
 const ALIKE_CHARS: usize = 60;
@@ -43,8 +43,10 @@ pub(crate) fn shrink(seed: u64) -> anyhow::Result<ExitCode> {
 /// How a plan of these parts fails; none if it does not.
 fn failure(seed: u64, parts: &Parts) -> anyhow::Result<Option<String>> {
     let mut child = Command::new(std::env::current_exe()?);
-    child.args(["replay", &seed.to_string(), "--only", &parts.to_string()]).stdin(Stdio::null());
-    let played = child.output().context("cannot start a process")?;
+    let (played, hung) = watched(child.args(["replay", &seed.to_string(), "--only", &parts.to_string()]))?;
+    if hung {
+        return Ok(Some(format!("FAIL: it hung for {SEED_MAX:?}")));
+    }
     let said = String::from_utf8_lossy(&played.stdout);
     let told = said.lines().rev().find(|line| line.starts_with("FAIL")).map(str::to_owned);
     Ok(match played.status.success() {

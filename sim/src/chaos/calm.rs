@@ -5,21 +5,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use cairn_client::api::Code;
 use cairn_store::digest::Digest;
 use cairn_store::disk::Disk as _;
 use cairn_store::id::CopyId;
-use cairn_store::meta::State;
 use cairn_store::meta::state::COMMIT_WINDOW;
 use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
-use cairn_store::segment::{Ack, Segment, VersionRecord};
+use cairn_store::segment::Ack;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 use turmoil::net::TcpStream;
 
-use super::desk::{CALM_PATIENCE, Desk, file_of};
-use crate::expect::{Expected, Listed};
+use super::desk::{Desk, file_of};
+use super::read;
 use crate::history::{Ask, Told, machine_of};
 use crate::invariants::acknowledged::Kept;
 use crate::invariants::healed::{self, Sight};
@@ -34,8 +32,6 @@ const STRAYS_MAX: Duration = Duration::from_secs(30);
 const LEAP_EVERY: Duration = Duration::from_secs(6);
 /// How often that is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
-/// How long a load is tried of what nobody has any more.
-const LOST_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest that a node keeps a connection on which nothing sensible comes.
 const GARBAGE_MAX: Duration = Duration::from_secs(10);
 
@@ -56,7 +52,8 @@ pub(super) async fn heal_and_read(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> 
     end_drains(desk).await?;
     save_everywhere(desk).await?;
     whole(desk).await.context("after every executor had saved")?;
-    let kept = read_everything(desk).await?;
+    let executors: Vec<_> = living(desk).filter(|machine| machine.role == Role::Executor).cloned().collect();
+    let kept = read::everything(desk, &executors).await?;
     end_garbage(desk).await?;
     whole(desk).await.context("after everything was read")?;
     forget_strays(desk).await?;
@@ -127,81 +124,6 @@ async fn save_everywhere(desk: &Rc<Desk>) -> anyhow::Result<()> {
         ensure!(told.is_success(), "G: {} cannot save after all faults have ended: {told:?}", machine.name);
     }
     Ok(())
-}
-
-/// A: every version that the cluster lists is loaded somewhere; and every name, whose owner and head are told.
-async fn read_everything(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> {
-    let executors: Vec<_> = living(desk).filter(|machine| machine.role == Role::Executor).cloned().collect();
-    let state = executors.first().and_then(|machine| machine.view()).context("no node runs")?.state;
-    let asked: BTreeSet<Name> = desk.history.borrow().calls.iter().map(|call| call.name.clone()).collect();
-    check_acknowledged(desk, &state)?;
-    let mut kept = Vec::new();
-    for name in asked {
-        let machine = executors.get(desk.cluster.rng.index(executors.len())).context("no executor")?;
-        let ask = Ask::Load { version: None, claim: false, stale: false };
-        let Some(segment) = state.by_name(&name) else {
-            let head = desk.call(machine, desk.cluster.new_request(), &name, ask).await?;
-            ensure!(head == Told::Absent, "{name} is not there, and loads: {head:?}");
-            continue;
-        };
-        // Without an intact copy a load only waits.
-        if segment.versions.last_key_value().is_some_and(|(_, head)| is_intact(desk, &state, head)) {
-            let head = desk.call(machine, desk.cluster.new_request(), &name, ask).await?;
-            ensure!(head.is_success(), "A: the newest version of {name} does not load: {head:?}");
-        }
-        for (version, record) in &segment.versions {
-            let machine = executors.get(desk.cluster.rng.index(executors.len())).context("no executor")?;
-            let ask = Ask::Load { version: Some(*version), claim: false, stale: false };
-            let intact = is_intact(desk, &state, record);
-            let patience = if intact { CALM_PATIENCE } else { LOST_PATIENCE };
-            let told = desk.call_for(patience, machine, desk.cluster.new_request(), &name, ask).await?;
-            // A load may make a newer version whole, which lets go of this one.
-            let now = machine.view().context("it does not run")?.state;
-            let still = |segment: &std::sync::Arc<Segment>| segment.versions.contains_key(version);
-            if told == Told::Absent && !now.by_name(&name).is_some_and(still) {
-                continue;
-            }
-            kept.push(Kept {
-                name: name.clone(),
-                version: *version,
-                digest: record.digest,
-                intact,
-                loaded: match told {
-                    Told::Loaded { read, .. } => Ok(read),
-                    Told::Refused(code) => Err(code),
-                    Told::Absent => Err(Code::NotFound),
-                    _ => Err(Code::Unavailable),
-                },
-            });
-        }
-    }
-    Ok(kept)
-}
-
-/// A: what clients were told of is there.
-fn check_acknowledged(desk: &Desk, state: &State) -> anyhow::Result<()> {
-    let history = desk.history.borrow();
-    for (name, calls) in history.by_name() {
-        let listed = state.by_name(name).map(|segment| Listed {
-            segment: segment.id,
-            head: segment.head,
-            versions: segment.versions.iter().map(|(version, record)| (*version, record.digest)).collect(),
-        });
-        let (_, wrong) = Expected::of(&calls, &history).due(name, listed.as_ref());
-        if let Some(wrong) = wrong.first() {
-            bail!("{wrong}");
-        }
-    }
-    Ok(())
-}
-
-/// Whether a machine that runs must have a copy that the cluster counts: no fault took it away.
-fn is_intact(desk: &Desk, state: &State, record: &VersionRecord) -> bool {
-    record.durable().any(|copy| {
-        let name = state.members.get(&copy.node).map(|member| &member.profile.name);
-        let machine = name.and_then(|name| desk.cluster.machine_of(name).ok());
-        machine.is_some_and(|machine| !machine.is_lost() && !machine.is_harmed(copy.id))
-    })
 }
 
 /// H: a connection on which nothing sensible comes is ended.

@@ -75,10 +75,13 @@ impl Worker<'_> {
     fn executor(&self, likely: Option<&NodeName>) -> Option<Rc<Machine>> {
         let machines = self.desk.cluster.machines();
         let owner = likely.and_then(|owner| self.desk.cluster.machine_of(owner).ok());
-        if let Some(owner) = owner.filter(|_| self.rng.below(10) < 8) {
+        if let Some(owner) = owner.filter(|owner| owner.is_on() && self.rng.below(10) < 8) {
             return Some(owner.clone());
         }
-        let executors: Vec<_> = machines.iter().filter(|m| m.role == Role::Executor && !m.is_lost()).collect();
+        // Few ask where nobody answers: that only takes time.
+        let any = self.rng.below(8) == 0;
+        let can = |m: &&Rc<Machine>| m.role == Role::Executor && !m.is_lost() && (any || m.is_on());
+        let executors: Vec<_> = machines.iter().filter(can).collect();
         executors.get(self.rng.index(executors.len())).map(|machine| (*machine).clone())
     }
 

@@ -270,8 +270,9 @@ impl<'a> Takeovers<'a> {
     fn of(calls: &[&'a Call]) -> Self {
         let takes = |call: &&&Call| matches!(call.ask, Ask::Claim | Ask::Load { claim: true, .. });
         let told = calls.iter().filter_map(|call| match call.answer() {
-            Told::Claimed { epoch, owner, .. }
-            | Told::Loaded { epoch, owner: Some(owner), claimed: true, .. } => Some((*epoch, owner)),
+            Told::Claimed { epoch, owner, .. } | Told::Loaded { epoch, owner: Some(owner), claimed: true, .. } => {
+                Some((*epoch, owner))
+            }
             _ => None,
         });
         let unknown = calls.iter().filter(takes).filter(|call| *call.answer() == Told::Unknown).copied();
@@ -284,7 +285,7 @@ impl<'a> Takeovers<'a> {
         }
         let free = |call: &&&Call| !self.used.contains(&(call.request, owner.clone()));
         let here = |call: &&&Call| machine_of(&call.node) == machine_of(owner);
-        match self.unknown.iter().filter(here).filter(free).find(|call| possible(*call)) {
+        match self.unknown.iter().filter(here).filter(free).find(|call| possible(call)) {
             Some(call) => self.used.insert((call.request, owner.clone())),
             None => false,
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use cairn_client::api::Code;
 use cairn_client::dial::Client;
 use cairn_node::env::Env;
@@ -25,6 +25,8 @@ use crate::spawn::SimSpawn;
 const FOUNDER: &str = "n1";
 /// How long one request to join is tried.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+/// How many requests it makes: more than any fault lasts.
+const JOINS_MAX: u32 = 60;
 
 /// Runs the node until the power goes. `seeds` are who may let it in. A node that stops by itself is noted; what follows
 /// is the world's to decide.
@@ -88,7 +90,7 @@ async fn first_identity(machine: &Machine, seed: u64, seeds: &[String]) -> anyho
     }
     let others = seeds.iter().filter(|seed| **seed != machine.rpc()).cloned().collect();
     let client = Client::with_connect(Arc::new(SimNet::default()), others, JOIN_PATIENCE);
-    loop {
+    for _ in 0..JOINS_MAX {
         match client.join(incarnation, machine.profile()?).await {
             Ok(joined) => {
                 return Ok(Identity { cluster: joined.cluster, node: joined.id, incarnation, founder: false });
@@ -97,4 +99,5 @@ async fn first_identity(machine: &Machine, seed: u64, seeds: &[String]) -> anyho
             Err(e) => return Err(e).with_context(|| format!("{} cannot join", machine.name)),
         }
     }
+    bail!("G: {} is not let in, asked {JOINS_MAX} times", machine.name)
 }

@@ -28,6 +28,9 @@ const RPC_PORT: u16 = 7420;
 /// Where its data plane listens.
 const DATA_PORT: u16 = 7421;
 
+/// Errands that wait for a machine.
+const ERRANDS_MAX: usize = 64;
+
 /// One machine.
 pub struct Machine {
     /// Its host name; that of its first node too.
@@ -63,7 +66,7 @@ pub struct Machine {
 /// A node that runs.
 struct Running {
     core: Arc<Core>,
-    errands: mpsc::UnboundedSender<Errand>,
+    errands: mpsc::Sender<Errand>,
 }
 
 /// Something to be done on a machine, with its own clocks.
@@ -168,7 +171,8 @@ impl Machine {
                 let _ = tell.send(errand(core).await);
             })
         });
-        self.node.borrow().as_ref()?.errands.send(errand).ok()?;
+        let errands = self.node.borrow().as_ref()?.errands.clone();
+        errands.send(errand).await.ok()?;
         told.await.ok()
     }
 
@@ -242,8 +246,8 @@ impl Machine {
     }
 
     /// A node runs. Errands for it come through the channel.
-    pub(super) fn keep_node(&self, core: Arc<Core>) -> mpsc::UnboundedReceiver<Errand> {
-        let (errands, inbox) = mpsc::unbounded_channel();
+    pub(super) fn keep_node(&self, core: Arc<Core>) -> mpsc::Receiver<Errand> {
+        let (errands, inbox) = mpsc::channel(ERRANDS_MAX);
         self.node.replace(Some(Running { core, errands }));
         inbox
     }

@@ -151,11 +151,12 @@ impl Oracle {
     fn check_new_versions(&mut self, machines: &[Rc<Machine>]) -> anyhow::Result<()> {
         for (name, epoch, version) in std::mem::take(&mut self.unseen) {
             let Some(record) = self.chronicle.version(&name, epoch, version) else { continue };
-            let wrong = durable::violations(&name, version, record, 0, |copy| match self.machine_of(machines, copy.node) {
-                Some(machine) if !machine.is_harmed(copy.id) => machine.disk.durable_digest(copy.id),
-                // Taken away by a fault since.
-                _ => Some(record.digest),
-            });
+            let wrong =
+                durable::violations(&name, version, record, 0, |copy| match self.machine_of(machines, copy.node) {
+                    Some(machine) if !machine.is_harmed(copy.id) => machine.disk.durable_digest(copy.id),
+                    // Taken away by a fault since.
+                    _ => Some(record.digest),
+                });
             if let Some(wrong) = wrong.first() {
                 bail!("{wrong}");
             }

@@ -21,6 +21,9 @@ pub const KEEP_SMALL: u32 = 64;
 /// How many versions large ones keep.
 pub const KEEP_LARGE: u32 = 3;
 
+/// What the names of large segments begin with.
+const LARGE: &str = "large/";
+
 /// A request that was made, to be made again.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
