@@ -1,17 +1,20 @@
 //! This node's local storage, as everything else uses it: whether there is room, how a copy comes to exist, and what
 //! an error of the disk means.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cairn_client::api::{Code, Error};
 use cairn_client::wire::{Refusal, RefusalCode};
 use cairn_store::crash_point;
 use cairn_store::disk::Toc;
-use cairn_store::id::CopyId;
+use cairn_store::id::{CopyId, SegmentId};
 use cairn_store::meta::state::COMMIT_WINDOW;
-use cairn_store::segment::{Receipt, Standing};
+use cairn_store::segment::{Receipt, Standing, Version};
 use cairn_store::time::LogTime;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +32,49 @@ pub struct Storage {
     creating: tokio::sync::Mutex<()>,
     /// Held while it is decided whether a copy goes, and while it goes.
     pub deleting: tokio::sync::Mutex<()>,
+    /// What loads are about to tell of, and how many of them.
+    wanted: Arc<Mutex<Wanted>>,
+}
+
+type Wanted = BTreeMap<(SegmentId, Version), usize>;
+
+/// Copies of one version stay on this node until this is dropped, whatever becomes of their time.
+#[derive(Debug)]
+pub struct Kept {
+    what: (SegmentId, Version),
+    wanted: Arc<Mutex<Wanted>>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut wanted = lock(&self.wanted);
+        if let Entry::Occupied(mut loads) = wanted.entry(self.what) {
+            match loads.get() {
+                1 => drop(loads.remove()),
+                _ => *loads.get_mut() -= 1,
+            }
+        }
+    }
+}
+
+impl Storage {
+    /// Keeps what lies here of a version, and what comes, from the collector.
+    pub async fn keep(&self, segment: SegmentId, version: Version) -> Kept {
+        // Whatever it is about to take is gone after this.
+        let _alone = self.deleting.lock().await;
+        let what = (segment, version);
+        *lock(&self.wanted).entry(what).or_default() += 1;
+        Kept { what, wanted: self.wanted.clone() }
+    }
+
+    /// Whether a load keeps what lies here of a version.
+    pub fn is_kept(&self, segment: SegmentId, version: Version) -> bool {
+        lock(&self.wanted).contains_key(&(segment, version))
+    }
+}
+
+fn lock(wanted: &Mutex<Wanted>) -> MutexGuard<'_, Wanted> {
+    wanted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Room that a copy takes while it is being written. Given back when dropped.
@@ -53,6 +99,10 @@ pub fn passes_by(error: &io::Error) -> bool {
 pub fn unreadable(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
+
+/// A receipt that runs out so soon, in log time, is renewed: its holder must not take the copy for a stray while a save or a
+/// load goes on, for hours perhaps.
+pub const RENEW_BEFORE: Duration = Duration::from_secs(1200);
 
 /// What a holder answers who is asked for a new word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

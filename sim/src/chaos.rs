@@ -46,7 +46,13 @@ pub async fn play(cluster: Cluster, plan: Rc<Plan>, tally: Tally) -> anyhow::Res
     let desk = Desk::new(&cluster, &tally);
     let clients = plan.clients.iter().map(|steps| work::client(&desk, steps));
     let strikes = plan.strikes.iter().map(|strike| strike::carry_out(&desk, strike));
-    let (worked, struck) = futures::join!(join_all(clients), join_all(strikes));
+    let storm = async {
+        let struck = join_all(strikes).await;
+        // Without a quorum clients would only wait.
+        calm::start_all(&cluster).await;
+        struck
+    };
+    let (worked, struck) = futures::join!(join_all(clients), storm);
     worked.into_iter().chain(struck).collect::<anyhow::Result<()>>()?;
     let (calls, faults) = tally.so_far();
     ensure!(!plan.is_whole() || calls >= CALLS_MIN, "a life of {calls} calls is too quiet");

@@ -1,5 +1,6 @@
 //! What is played, one file each. Every one begins with a whole cluster and ends with [`Cluster::settle`].
 
+mod asleep;
 mod behind;
 mod claim;
 mod corrupt;
@@ -42,6 +43,7 @@ pub const ALL: &[Play] = &[
     play!(partition, Spec { executors: 4, storage: 1, ..Spec::default() }),
     play!(behind, Spec::default()),
     play!(lasting, Spec { executors: 3, storage: 1, ..Spec::slow() }),
+    play!(asleep, Spec { executors: 4, ..Spec::default() }),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
 ];
 

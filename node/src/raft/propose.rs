@@ -12,7 +12,7 @@ use cairn_client::api::{Code, Error};
 use cairn_store::crash_point;
 use cairn_store::digest::Digest;
 use cairn_store::id::{NodeId, SegmentId};
-use cairn_store::meta::{Command, Entry, Reply, Stamp};
+use cairn_store::meta::{Command, Entry, Rejection, Reply, Stamp};
 use cairn_store::record::bincode_options;
 use cairn_store::segment::{Receipt, Version};
 use openraft::async_runtime::WatchReceiver;
@@ -100,16 +100,25 @@ impl Core {
         }
     }
 
-    /// Tells the cluster of a new durable copy. A refusal leaves a stray, which is collected.
-    pub async fn confirm(&self, segment: SegmentId, version: Version, digest: Digest, receipt: Receipt) {
+    /// Tells the cluster of a new durable copy. A refusal leaves a stray, which is collected; it is told, so that a receipt
+    /// which ran out on the way can be renewed.
+    pub async fn confirm(
+        &self,
+        segment: SegmentId,
+        version: Version,
+        digest: Digest,
+        receipt: Receipt,
+    ) -> Result<(), Rejection> {
         let command = Command::Confirm { segment, version, digest, receipt };
         match self.propose(command, self.env.clock.now() + CONFIRM_PATIENCE).await {
             Ok(Ok(_)) => {}
             Ok(Err(rejection)) => {
                 tracing::info!(copy = %receipt.copy, %rejection, "a copy was not taken as a holder's");
+                return Err(rejection);
             }
             Err(error) => tracing::warn!(copy = %receipt.copy, %error, "a copy could not be confirmed"),
         }
+        Ok(())
     }
 
     /// Everything that was committed before this call, applied here.

@@ -10,7 +10,8 @@ use cairn_store::crash_point;
 use cairn_store::id::{CopyId, NodeId, RequestId};
 use cairn_store::meta::{Command, Outcome, Rejection, State};
 use cairn_store::node::Role;
-use cairn_store::segment::{CopyState, Epoch, Segment, Version, VersionRecord};
+use cairn_store::segment::{CopyState, Epoch, Receipt, Segment, Standing, Version, VersionRecord};
+use cairn_store::time::LogTime;
 
 use super::answer::{no_such_name, no_such_node, unexpected, without_version};
 use super::save::until;
@@ -19,6 +20,7 @@ use crate::core::Core;
 use crate::jobs::Meter;
 use crate::links::AskError;
 use crate::raft::rpc;
+use crate::storage::{RENEW_BEFORE, Renewal};
 use obtain::Obtained;
 
 /// After so many heads that moved away, claim first and load second (R3).
@@ -103,6 +105,8 @@ async fn run(core: &Arc<Core>, request: &LoadRequest, meter: Arc<Meter>) -> Resu
         let (version, record) = wanted(segment, request)?;
         crash_point!("load.begin");
         let loading = Loading { core, request, state: &view.state, segment, version, record };
+        // Until the answer: what is brought here may lie here for hours before a quorum knows of it.
+        let _kept = core.storage.keep(segment.id, version).await;
         // The head keeps moving: own it first, then nobody moves it any more.
         if request.claim && attempt > CLAIM_TRIES {
             let Some(epoch) = loading.claim(attempt, deadline).await? else { continue };
@@ -223,13 +227,25 @@ impl Loading<'_> {
 
     async fn finish(&self, obtained: Obtained, claimed: Option<Epoch>) -> Result<Loaded, Error> {
         let Self { core, request, state, segment, version, record } = self;
-        if let Some(receipt) = obtained.receipt {
+        // A stale load asks nobody, and gives its copy a name of its own.
+        if let Some(mut receipt) = obtained.receipt.filter(|_| !request.stale) {
             // A good copy takes the place of a bad one on the same node.
             let lost = record.copies.iter().any(|c| c.node == core.me() && c.state != CopyState::Durable);
             let wanted = claimed.is_some() || lost || obtained.replaces || state.missing_copies(segment, record) > 0;
-            if wanted && !request.stale {
-                core.confirm(segment.id, *version, record.digest, receipt).await;
+            if wanted {
+                let confirm = |receipt| core.confirm(segment.id, *version, record.digest, receipt);
+                if confirm(receipt).await == Err(Rejection::ReceiptExpired) {
+                    // Hours of log time passed on the way.
+                    let time = core.read(core.env.clock.now() + request.wait).await?.state.time;
+                    receipt = self.renewed(receipt, time).await?;
+                    let _ = confirm(receipt).await;
+                }
                 crash_point!("load.confirmed");
+            }
+            // What nothing refers to stays for a while at least, so that the application can use it.
+            let time = core.now().state.time;
+            if receipt.until < time.after(RENEW_BEFORE) && !self.is_referenced(receipt.copy) {
+                self.renewed(receipt, time).await?;
             }
         }
         let owner = if claimed.is_some() { Some(core.me()) } else { segment.owner };
@@ -252,6 +268,26 @@ impl Loading<'_> {
             copy: obtained.copy,
             path: self.path(obtained.copy).await?,
         })
+    }
+
+    /// A new word for a copy that nothing refers to yet, at this log time.
+    async fn renewed(&self, receipt: Receipt, time: LogTime) -> Result<Receipt, Error> {
+        match self.core.renew(receipt.copy, time).await {
+            Renewal::Renewed(receipt) => Ok(receipt),
+            Renewal::NotNow if receipt.until >= time => Ok(receipt),
+            // Another load may have confirmed it.
+            Renewal::Gone if self.is_referenced(receipt.copy) => Ok(receipt),
+            Renewal::Gone | Renewal::NotNow => {
+                let name = &self.segment.name;
+                let message = format!("the copy of {name} that was made here ran out before it was told of");
+                Err(Error::unavailable(message).hint("load it again"))
+            }
+        }
+    }
+
+    fn is_referenced(&self, copy: CopyId) -> bool {
+        let state = self.core.now().state;
+        state.standing(self.segment.id, self.version, copy) == Standing::Referenced
     }
 
     /// The file for the application. A stale load gives it a name in the spool: no reference will ever hold the copy.

@@ -122,8 +122,12 @@ async fn compare(core: &Core) -> std::io::Result<()> {
 }
 
 impl Core {
-    /// Whether a copy may still go, by what its `.toc` says now.
+    /// Whether a copy may still go: by what its `.toc` says now, and as far as no load is after it.
     async fn may_go(&self, held: Held) -> std::io::Result<bool> {
+        // A load is about to tell an application of it.
+        if self.storage.is_kept(held.segment, held.version) {
+            return Ok(false);
+        }
         let disk = self.env.disk.clone();
         let (cluster, until) = match self.env.blocking(move || disk.read_toc(held.copy)).await? {
             Ok(toc) => (toc.cluster, toc.until),

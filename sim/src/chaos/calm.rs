@@ -18,6 +18,7 @@ use turmoil::net::TcpStream;
 
 use super::desk::{Desk, file_of};
 use super::read;
+use crate::cluster::Cluster;
 use crate::history::{Ask, Told, machine_of};
 use crate::invariants::acknowledged::Kept;
 use crate::invariants::healed::{self, Sight};
@@ -46,8 +47,7 @@ pub(super) async fn heal_and_read(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> 
         machine.slow_disk(1);
         machine.skew.set_wall(0);
     }
-    let off: Vec<_> = cluster.machines().iter().filter(|m| !m.is_on() && !m.is_lost()).cloned().collect();
-    cluster.start(&off.iter().map(|machine| machine.name.as_str()).collect::<Vec<_>>()).await;
+    start_all(cluster).await;
     whole(desk).await.context("after all faults had ended")?;
     end_drains(desk).await?;
     save_everywhere(desk).await?;
@@ -58,6 +58,12 @@ pub(super) async fn heal_and_read(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> 
     whole(desk).await.context("after everything was read")?;
     forget_strays(desk).await?;
     Ok(kept)
+}
+
+/// Switches on whatever is off and not lost.
+pub(super) async fn start_all(cluster: &Cluster) {
+    let off: Vec<_> = cluster.machines().iter().filter(|m| !m.is_on() && !m.is_lost()).cloned().collect();
+    cluster.start(&off.iter().map(|machine| machine.name.as_str()).collect::<Vec<_>>()).await;
 }
 
 /// Those that are still there.

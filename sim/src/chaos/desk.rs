@@ -239,7 +239,8 @@ impl Desk {
             self.history.borrow().calls.iter().find(|call| call.request == load.request).map(|call| call.asked);
         let asked = first.unwrap_or_else(|| self.cluster.moment()).at;
         let deadline = Instant::now() + patience * JOB_TIMES;
-        let loaded = loop {
+        let (loaded, leapt) = loop {
+            let leapt = self.cluster.moment().leapt;
             let asked = client.call(true, |rpc, context| {
                 let load = load.clone();
                 async move { rpc.load(context, load).await }
@@ -247,14 +248,15 @@ impl Desk {
             match asked.await {
                 Ok(Progress::Running { .. }) if Instant::now() < deadline => {}
                 Ok(Progress::Running { .. }) => return Ok(Told::Unknown),
-                Ok(Progress::Done(loaded)) => break loaded,
+                Ok(Progress::Done(loaded)) => break (loaded, leapt),
                 // A load changes nothing but what a claim does.
                 Err(error) if !load.claim && error.code == Code::NotFound => return Ok(Told::Absent),
                 Err(error) if !load.claim => return Ok(Told::Refused(error.code)),
                 Err(error) => return Ok(Told::error(&error)),
             }
         };
-        let machine = self.cluster.machine_of(&loaded.node)?;
+        // Its disks may have been replaced since it answered.
+        let Ok(machine) = self.cluster.machine_of(&loaded.node) else { return Ok(Told::Unknown) };
         let found = machine.disk.read(&loaded.path);
         // A stale load's file is the client's to take away.
         if let Some(file) = loaded.path.file_name().and_then(|file| file.to_str()).filter(|_| load.stale) {
@@ -262,8 +264,14 @@ impl Desk {
         }
         let read = match found {
             Ok(bytes) => Digest::of(&bytes),
-            // Its power went, a fault took the copy, or newer versions took its place, between the answer and our look.
-            Err(_) if !machine.is_on() || machine.is_harmed(loaded.copy) || is_gone(machine, &loaded) => {
+            // Its power went, a fault took the copy, newer versions took its place, or hours passed for a copy that nothing
+            // refers to, between the answer and our look.
+            Err(_)
+                if !machine.is_on()
+                    || machine.is_harmed(loaded.copy)
+                    || is_gone(machine, &loaded)
+                    || self.cluster.moment().leapt > leapt =>
+            {
                 return Ok(Told::Unknown);
             }
             Err(error) => anyhow::bail!("E: what was loaded of {} is gone at once: {error}", loaded.name),

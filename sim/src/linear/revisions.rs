@@ -259,24 +259,29 @@ fn is_outlived(ask: &Ask, version: Version, before: Option<&Standing>) -> bool {
     matches!(ask, Ask::Save { keep, .. } if version.0 + u64::from(*keep) <= head.0)
 }
 
-/// Who may have taken over, and when it was told: one request takes over once, for one node.
+/// Who may have taken over: one request takes over once, for one node. At the address of a node whose disks were replaced it is
+/// another node that is asked again.
 struct Takeovers<'a> {
     told: BTreeMap<Epoch, &'a NodeName>,
-    unknown: Vec<&'a Call>,
+    calls: Vec<&'a Call>,
     used: BTreeSet<(RequestId, NodeName)>,
 }
 
 impl<'a> Takeovers<'a> {
     fn of(calls: &[&'a Call]) -> Self {
         let takes = |call: &&&Call| matches!(call.ask, Ask::Claim | Ask::Load { claim: true, .. });
+        let calls: Vec<&Call> = calls.iter().filter(takes).copied().collect();
         let told = calls.iter().filter_map(|call| match call.answer() {
-            Told::Claimed { epoch, owner, .. } | Told::Loaded { epoch, owner: Some(owner), claimed: true, .. } => {
-                Some((*epoch, owner))
-            }
+            Told::Claimed { epoch, owner, .. } => Some((call.request, *epoch, owner)),
+            Told::Loaded { epoch, owner: Some(owner), claimed: true, .. } => Some((call.request, *epoch, owner)),
             _ => None,
         });
-        let unknown = calls.iter().filter(takes).filter(|call| *call.answer() == Told::Unknown).copied();
-        Self { told: told.collect(), unknown: unknown.collect(), used: BTreeSet::new() }
+        let told: Vec<_> = told.collect();
+        Self {
+            told: told.iter().map(|(_, epoch, owner)| (*epoch, *owner)).collect(),
+            used: told.iter().map(|(request, _, owner)| (*request, NodeName::clone(owner))).collect(),
+            calls,
+        }
     }
 
     fn explain(&mut self, event: &Event, owner: &NodeName, possible: impl Fn(&&Call) -> bool) -> bool {
@@ -285,7 +290,7 @@ impl<'a> Takeovers<'a> {
         }
         let free = |call: &&&Call| !self.used.contains(&(call.request, owner.clone()));
         let here = |call: &&&Call| machine_of(&call.node) == machine_of(owner);
-        match self.unknown.iter().filter(here).filter(free).find(|call| possible(call)) {
+        match self.calls.iter().filter(here).filter(free).find(|call| possible(call)) {
             Some(call) => self.used.insert((call.request, owner.clone())),
             None => false,
         }

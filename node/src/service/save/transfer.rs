@@ -24,11 +24,8 @@ use crate::data::push::{PushError, TableWatch, push};
 use crate::env::ReadAt;
 use crate::jobs::Meter;
 use crate::raft::rpc;
-use crate::storage::Renewal;
+use crate::storage::{RENEW_BEFORE, Renewal};
 
-/// A receipt that runs out so soon, in log time, is renewed: its holder must not take the copy for a stray while the
-/// save goes on, for hours perhaps.
-const RENEW_BEFORE: Duration = Duration::from_secs(1200);
 /// How often that is looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(300);
 
@@ -158,7 +155,8 @@ impl Transfer {
                 else {
                     continue;
                 };
-                core.confirm(self.order.target.segment, version, table.digest(), receipt).await;
+                // Without it the copy is a stray.
+                let _ = core.confirm(self.order.target.segment, version, table.digest(), receipt).await;
             }
         });
     }
