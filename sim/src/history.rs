@@ -184,6 +184,16 @@ impl Call {
     pub fn answer(&self) -> &Told {
         self.told.as_ref().map_or(&Told::Unknown, |(_, told)| told)
     }
+
+    /// The node that answered: another one than was asked if that one's disks were replaced meanwhile. To another node it is
+    /// another request.
+    pub fn answered_by(&self) -> &NodeName {
+        match self.answer() {
+            Told::Saved { owner, .. } | Told::Claimed { owner, .. } => owner,
+            Told::Loaded { owner: Some(owner), claimed: true, .. } => owner,
+            _ => &self.node,
+        }
+    }
 }
 
 /// All calls, in the order in which they were made.

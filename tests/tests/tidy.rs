@@ -18,7 +18,7 @@ const EDGES: [(&str, &[&str]); 7] = [
 ];
 
 /// What `tests` may use of `sim`: what was told to clients, and the rules that it is judged by.
-const OF_SIM: [&str; 3] = ["history", "invariants", "linear"];
+const OF_SIM: [&str; 4] = ["expect", "history", "invariants", "linear"];
 
 /// What `store::meta` and `store::plan` may import of their own crate: the vocabulary, and themselves.
 const VOCABULARY: [&str; 8] = ["name", "id", "time", "digest", "segment", "node", "record", "meta"];

@@ -13,7 +13,7 @@ pub fn violations(history: &History) -> Vec<String> {
     let mut done: BTreeMap<(RequestId, &NodeName), &Call> = BTreeMap::new();
     let mut wrong = Vec::new();
     for call in history.calls.iter().filter(|call| changes(&call.ask) && call.answer().is_success()) {
-        let first = done.entry((call.request, asked_of(call))).or_insert(call);
+        let first = done.entry((call.request, call.answered_by())).or_insert(call);
         if !is_same(first.answer(), call.answer()) && is_kept(first, call) {
             let (one, other) = (first.answer(), call.answer());
             let (request, ask, name) = (call.request, &call.ask, &call.name);
@@ -29,7 +29,7 @@ pub fn violations(history: &History) -> Vec<String> {
             Told::Absent => !matches!(call.ask, Ask::Load { .. }),
             _ => false,
         };
-        if let Some(first) = done.get(&(call.request, asked_of(call)))
+        if let Some(first) = done.get(&(call.request, call.answered_by()))
             && first.asked < call.asked
             && is_kept(first, call)
             && is_other
@@ -41,7 +41,7 @@ pub fn violations(history: &History) -> Vec<String> {
     // And so is a success after one.
     let mut refused: BTreeMap<(RequestId, &NodeName), &Call> = BTreeMap::new();
     for call in history.calls.iter().filter(|call| changes(&call.ask)) {
-        let this = (call.request, asked_of(call));
+        let this = (call.request, call.answered_by());
         match call.answer() {
             Told::Refused(Code::Conflict) => drop(refused.entry(this).or_insert(call)),
             told if told.is_success() => {
@@ -75,11 +75,6 @@ fn is_same(one: &Told, other: &Told) -> bool {
         }
         (one, other) => one == other,
     }
-}
-
-/// Who is meant by a request: a claim means another thing on every node.
-fn asked_of(call: &Call) -> &NodeName {
-    &call.node
 }
 
 /// Reads may give another answer each time.

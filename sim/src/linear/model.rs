@@ -8,7 +8,6 @@
 //! registered it, and a failed one may have ended that again, whereby epochs were used up.
 
 use cairn_store::digest::Digest;
-use cairn_store::node::NodeName;
 use cairn_store::segment::{Epoch, Version};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 
@@ -223,15 +222,6 @@ impl SequentialSpec for Model {
     }
 }
 
-/// Whom an answer names as the one that was asked.
-fn owner_of(told: &Told) -> Option<&NodeName> {
-    match told {
-        Told::Saved { owner, .. } | Told::Claimed { owner, .. } => Some(owner),
-        Told::Loaded { owner, claimed: true, .. } => owner.as_ref(),
-        _ => None,
-    }
-}
-
 /// The calls as the model knows them; none if one was asked again so late, or of another node, that it may have been another
 /// one.
 fn modelled(calls: &[&Call], history: &History) -> Option<Vec<Modelled>> {
@@ -241,7 +231,7 @@ fn modelled(calls: &[&Call], history: &History) -> Option<Vec<Modelled>> {
     for call in calls {
         let Some(op) = op_of(call) else { continue };
         // Its disks were replaced while it was asked: the one before may have done the same.
-        if owner_of(call.answer()).is_some_and(|owner| *owner != call.node) {
+        if *call.answered_by() != call.node {
             return None;
         }
         let mut end = match call.answer() {

@@ -77,6 +77,7 @@ impl Rotten {
             })
             .await?;
         machine.disk.rot(copy, Part::Bytes, cluster.rng.index(bytes.len()))?;
+        machine.harm(copy);
         Ok(Self { name, bytes, bad, good, loader, copy })
     }
 
