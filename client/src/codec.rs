@@ -5,12 +5,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bincode::Options;
 use bincode::config::{Bounded, WithOtherLimit};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tarpc::context::{self, Context};
 use tarpc::serde_transport::{self, Transport};
 use tarpc::tokio_serde::formats::Bincode;
 use tarpc::tokio_serde::{Deserializer, Serializer};
@@ -23,6 +25,23 @@ use crate::api::FRAME_BYTES_MAX;
 
 /// The longest that a caller may say it waits. Beyond some two years tarpc's own timers panic.
 pub const PATIENCE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// tarpc's own deadline of a call. It only has to be longer than any of ours: the time-outs here are tokio's.
+const CALL_MAX: Duration = Duration::from_secs(3600);
+/// So much later is it than that of the call before.
+const LATER: Duration = Duration::from_secs(1);
+/// After so many calls it begins anew.
+const LATER_CALLS_MAX: u32 = 100_000;
+
+/// The context of a call.
+///
+/// tarpc counts deadlines by the real clock, and wakes a task for one that is earlier than those that wait already. In the
+/// simulation it would hang on the machine's load then who runs first; so each is later than the one before.
+pub fn context() -> Context {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let mut context = context::current();
+    context.deadline += CALL_MAX + LATER * (CALLS.fetch_add(1, Ordering::Relaxed) % LATER_CALLS_MAX);
+    context
+}
 
 /// Bincode with variable-length integers, bounded.
 pub type Codec<Item, SinkItem> = Bincode<Item, SinkItem, WithOtherLimit<bincode::DefaultOptions, Bounded>>;

@@ -12,14 +12,14 @@ use std::time::Duration;
 use cairn_store::id::{CopyId, RequestId};
 use futures::future::BoxFuture;
 use tarpc::client::RpcError;
-use tarpc::context::{self, Context};
+use tarpc::context::Context;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use crate::api::{CairnClient, Code, Error};
-use crate::codec::{PATIENCE_MAX, transport};
+use crate::codec::{PATIENCE_MAX, context, transport};
 use crate::fault::Cause;
 use crate::retry::{Failure, Retry};
 use crate::wire::{self, Greeting, Pull, PullAnswer, Refusal, RefusalCode, Welcome, WireError};
@@ -29,9 +29,6 @@ pub const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// The longest time-out of a client: more would only overflow.
 pub const TIMEOUT_MAX: Duration = PATIENCE_MAX;
-
-/// tarpc's own deadline of a call. It only has to be longer than any of ours: the time-outs here are tokio's.
-const CALL_MAX: Duration = Duration::from_secs(3600);
 
 /// How long it may take to find out whether an endpoint is a data port.
 const PROBE_MAX: Duration = Duration::from_secs(1);
@@ -328,10 +325,8 @@ impl Client {
     where
         F: Future<Output = Result<Result<T, Error>, RpcError>>,
     {
-        let mut context = context::current();
-        context.deadline += CALL_MAX;
         let endpoint = &session.endpoint;
-        let failure = match timeout(limit, ask(session.rpc.clone(), context)).await {
+        let failure = match timeout(limit, ask(session.rpc.clone(), context())).await {
             Ok(Ok(answer)) => {
                 self.state().probed = true;
                 return answer.map_err(Failure::answered);

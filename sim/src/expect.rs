@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cairn_store::digest::Digest;
-use cairn_store::id::SegmentId;
+use cairn_store::id::{RequestId, SegmentId};
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
 use cairn_store::segment::Version;
@@ -19,7 +19,7 @@ pub struct Acknowledged {
     pub owner: NodeName,
     /// How many other nodes had to have it.
     pub needed: u8,
-    /// Whether it may be gone by now: it was taken away by hand, or so many newer ones were to be kept, and no pin holds it.
+    /// What may have taken it away by now.
     let_go: LetGo,
 }
 
@@ -28,8 +28,8 @@ pub struct Acknowledged {
 enum LetGo {
     /// Nothing: it is pinned.
     Never,
-    /// Newer ones.
-    ByRetention,
+    /// Newer ones, of which so many were to be kept at least.
+    ByRetention { keep: u32 },
     /// Somebody.
     ByHand,
 }
@@ -43,8 +43,6 @@ pub struct Expected {
     pub versions: BTreeMap<Version, Acknowledged>,
     /// Whether the registration may have ended since.
     removable: bool,
-    /// The fewest versions that any save asked to keep.
-    keep: u32,
 }
 
 /// How a cluster shows a name.
@@ -61,67 +59,21 @@ pub struct Listed {
 impl Expected {
     /// Gathers it from all calls about a name.
     pub fn of(calls: &[&Call], history: &History) -> Self {
-        let first_asked = history.first_asked();
-        let asked = |call: &Call| first_asked.get(&call.request).copied().unwrap_or(call.asked);
-        let saves = calls.iter().filter_map(|call| match call.answer() {
-            Told::Saved { segment, version, digest, owner, .. } => {
-                Some((*call, *segment, *version, *digest, owner.clone()))
-            }
-            _ => None,
-        });
-        let saves: Vec<_> = saves.collect();
+        let evidence = Evidence { calls, first_asked: history.first_asked() };
+        let saves: Vec<Saved<'_>> = calls.iter().filter_map(|call| Saved::of(call)).collect();
         // The newest registration is the one of the save that was begun last.
-        let Some((_, segment, ..)) = saves.iter().max_by_key(|(call, ..)| asked(call)) else {
+        let Some(newest) = saves.iter().max_by_key(|saved| evidence.asked(saved.call)) else {
             return Self::default();
         };
-        let segment = *segment;
-        let own = || saves.iter().filter(|(_, of, ..)| *of == segment);
-        let last = own().map(|(call, ..)| asked(call)).max().unwrap_or_default();
-        // When a call had certainly done what it did; none if it still may.
-        let over = |call: &Call| -> Option<Moment> {
-            let tries = calls.iter().filter(|other| other.request == call.request);
-            tries
-                .filter_map(|other| other.told.as_ref())
-                .filter(|(_, told)| told.is_success())
-                .map(|(at, _)| *at)
-                .min()
-        };
-        let possible = |since: Moment, is: &dyn Fn(&Ask) -> bool| {
-            let such = calls.iter().filter(|call| is(&call.ask) && call.answer().may_have_happened());
-            such.into_iter().any(|call| over(call).is_none_or(|at| at >= since))
-        };
-        let pinned = |version: Version, saved: Moment| {
-            let pins = calls.iter().filter(|call| {
-                call.ask == Ask::Pin { version } && *call.answer() == Told::Done && asked(call) >= saved
-            });
-            let unpinned =
-                |ask: &Ask| matches!(ask, Ask::Unpin { version: one } if one.is_none_or(|it| it == version));
-            pins.into_iter().any(|pin| !possible(asked(pin), &unpinned))
-        };
         let mut versions = BTreeMap::new();
-        for (call, _, version, digest, owner) in own() {
-            let needed = match &call.ask {
-                Ask::Save { ack, replicas, .. } => ack.needed(*replicas),
-                _ => 0,
-            };
-            let saved = call.told.as_ref().map_or(call.asked, |(at, _)| *at);
-            let let_go = match version {
-                version if possible(asked(call), &|ask| *ask == Ask::Remove { version: Some(*version) }) => {
-                    LetGo::ByHand
-                }
-                version if pinned(*version, saved) => LetGo::Never,
-                _ => LetGo::ByRetention,
-            };
-            let acknowledged = Acknowledged { digest: *digest, owner: owner.clone(), needed, let_go };
-            versions.entry(*version).or_insert(acknowledged);
+        for saved in saves.iter().filter(|saved| saved.segment == newest.segment) {
+            let (digest, owner, let_go) = (saved.digest, saved.owner.clone(), evidence.let_go(saved));
+            versions.entry(saved.version).or_insert(Acknowledged { digest, owner, needed: saved.needed, let_go });
         }
         // A removal that was done before that save was begun ended an earlier registration.
-        let removable = possible(last, &|ask| *ask == Ask::Remove { version: None });
-        let keeps = calls.iter().filter_map(|call| match &call.ask {
-            Ask::Save { keep, .. } if call.answer().may_have_happened() => Some(*keep),
-            _ => None,
-        });
-        Self { segment: Some(segment), versions, removable, keep: keeps.min().unwrap_or_default() }
+        let last = evidence.asked(newest.call);
+        let removable = evidence.may_have(last, |ask| *ask == Ask::Remove { version: None });
+        Self { segment: Some(newest.segment), versions, removable }
     }
 
     /// What must load now, as the cluster shows the name (none: not at all); and what is wrong already.
@@ -139,7 +91,7 @@ impl Expected {
         }
         let kept = self.versions.iter().filter(|(version, acknowledged)| match acknowledged.let_go {
             LetGo::Never => true,
-            LetGo::ByRetention => version.0 + u64::from(self.keep) > head.0,
+            LetGo::ByRetention { keep } => version.0 + u64::from(keep) > head.0,
             LetGo::ByHand => false,
         });
         let due: Vec<_> = kept.map(|(version, acknowledged)| (*version, acknowledged.digest)).collect();
@@ -154,12 +106,88 @@ impl Expected {
     }
 }
 
+/// An acknowledged save.
+struct Saved<'a> {
+    call: &'a Call,
+    segment: SegmentId,
+    version: Version,
+    digest: Digest,
+    owner: &'a NodeName,
+    needed: u8,
+}
+
+impl<'a> Saved<'a> {
+    fn of(call: &'a Call) -> Option<Self> {
+        let Told::Saved { segment, version, digest, owner, .. } = call.answer() else { return None };
+        let needed = match &call.ask {
+            Ask::Save { ack, replicas, .. } => ack.needed(*replicas),
+            _ => 0,
+        };
+        Some(Self { call, segment: *segment, version: *version, digest: *digest, owner, needed })
+    }
+}
+
+/// All calls about a name.
+struct Evidence<'a> {
+    calls: &'a [&'a Call],
+    first_asked: BTreeMap<RequestId, Moment>,
+}
+
+impl Evidence<'_> {
+    /// When the call's request was made first.
+    fn asked(&self, call: &Call) -> Moment {
+        self.first_asked.get(&call.request).copied().unwrap_or(call.asked)
+    }
+
+    /// When a call had certainly done what it did; none if it still may, or did it again: its answer is forgotten in time.
+    fn over(&self, call: &Call) -> Option<Moment> {
+        let tries = || self.calls.iter().filter(|other| other.request == call.request);
+        let told = tries().filter_map(|other| other.told.as_ref());
+        let done = told.filter(|(_, told)| told.is_success()).map(|(at, _)| *at).min()?;
+        let remembered =
+            |other: &&Call| done.is_remembered_at(other.told.as_ref().map_or(other.asked, |(at, _)| *at));
+        tries().all(remembered).then_some(done)
+    }
+
+    /// Whether such a request may have been carried out since.
+    fn may_have(&self, since: Moment, is: impl Fn(&Ask) -> bool) -> bool {
+        let mut such = self.calls.iter().filter(|call| is(&call.ask) && call.answer().may_have_happened());
+        such.any(|call| self.over(call).is_none_or(|at| at >= since))
+    }
+
+    fn let_go(&self, saved: &Saved<'_>) -> LetGo {
+        let version = saved.version;
+        if self.may_have(self.asked(saved.call), |ask| *ask == Ask::Remove { version: Some(version) }) {
+            LetGo::ByHand
+        } else if self.is_pinned(saved) {
+            LetGo::Never
+        } else {
+            // Only a save that may have made a newer one had a say.
+            let keeps = self.calls.iter().filter_map(|call| match (&call.ask, call.answer()) {
+                (Ask::Save { keep, .. }, Told::Saved { version: made, .. }) if *made > version => Some(*keep),
+                (Ask::Save { keep, .. }, Told::Unknown) => Some(*keep),
+                _ => None,
+            });
+            LetGo::ByRetention { keep: keeps.min().unwrap_or(u32::MAX) }
+        }
+    }
+
+    /// Whether a pin was acknowledged after the save, and has certainly not ended.
+    fn is_pinned(&self, saved: &Saved<'_>) -> bool {
+        let (version, since) = (saved.version, saved.call.told.as_ref().map_or(saved.call.asked, |(at, _)| *at));
+        let is_unpin = |ask: &Ask| matches!(ask, Ask::Unpin { version: one } if one.is_none_or(|it| it == version));
+        let mut pins = self.calls.iter().filter(|call| {
+            call.ask == Ask::Pin { version } && *call.answer() == Told::Done && self.asked(call) >= since
+        });
+        pins.any(|pin| !self.may_have(self.asked(pin), is_unpin))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use cairn_store::id::RequestId;
     use cairn_store::segment::{Ack, Epoch};
     use uuid::Uuid;
 

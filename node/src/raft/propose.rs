@@ -100,8 +100,11 @@ impl Core {
         }
     }
 
-    /// Tells the cluster of a new durable copy. A refusal leaves a stray, which is collected; it is told, so that a receipt
-    /// which ran out on the way can be renewed.
+    /// Tells the cluster of a new durable copy, if it can be told within a while: not for certain. A refusal leaves a stray,
+    /// which is collected.
+    ///
+    /// # Errors
+    /// The refusal; a receipt that ran out on the way can be renewed.
     pub async fn confirm(
         &self,
         segment: SegmentId,

@@ -1,8 +1,7 @@
 //! The tarpc service between members: Raft's messages, and what only a leader or a holder can do.
 
-use std::time::Duration;
-
 use cairn_client::api::{LoadRequest, Loaded, Progress};
+pub use cairn_client::codec::context;
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::meta::{Command, Reply};
 use cairn_store::time::LogTime;
@@ -17,9 +16,6 @@ use super::types::{LogId, Types};
 use crate::core::Core;
 use crate::service::Service;
 use crate::storage::Renewal;
-
-/// tarpc's own deadline of a call.
-const CALL_MAX: Duration = Duration::from_secs(3600);
 
 /// Raft stopped on the other side: its node is going down.
 #[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
@@ -83,13 +79,6 @@ impl PeerServer {
     fn core(&self) -> &Core {
         &self.0.core
     }
-}
-
-/// A call's context. tarpc's own deadline only has to be longer than any of ours: the caller bounds the wait.
-pub fn context() -> Context {
-    let mut context = tarpc::context::current();
-    context.deadline += CALL_MAX;
-    context
 }
 
 fn stopped(error: impl std::fmt::Display) -> Stopped {

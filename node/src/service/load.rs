@@ -26,6 +26,9 @@ use obtain::Obtained;
 /// After so many heads that moved away, claim first and load second (R3).
 const CLAIM_TRIES: u32 = 3;
 
+/// How long it is tried to learn the log time, for a receipt that ran out. The bytes are here, so it may fail.
+const RENEW_PATIENCE: Duration = Duration::from_secs(5);
+
 impl Service {
     /// Loads here, or has the node that was named do it.
     pub(super) async fn load_anywhere(&self, request: LoadRequest) -> Result<Progress<Loaded>, Error> {
@@ -234,10 +237,11 @@ impl Loading<'_> {
             let wanted = claimed.is_some() || lost || obtained.replaces || state.missing_copies(segment, record) > 0;
             if wanted {
                 let confirm = |receipt| core.confirm(segment.id, *version, record.digest, receipt);
-                if confirm(receipt).await == Err(Rejection::ReceiptExpired) {
-                    // Hours of log time passed on the way.
-                    let time = core.read(core.env.clock.now() + request.wait).await?.state.time;
-                    receipt = self.renewed(receipt, time).await?;
+                // Hours of log time may have passed on the way.
+                if confirm(receipt).await == Err(Rejection::ReceiptExpired)
+                    && let Ok(view) = core.read(core.env.clock.now() + RENEW_PATIENCE).await
+                {
+                    receipt = self.renewed(receipt, view.state.time).await?;
                     let _ = confirm(receipt).await;
                 }
                 crash_point!("load.confirmed");
@@ -279,7 +283,8 @@ impl Loading<'_> {
             Renewal::Gone if self.is_referenced(receipt.copy) => Ok(receipt),
             Renewal::Gone | Renewal::NotNow => {
                 let name = &self.segment.name;
-                let message = format!("the copy of {name} that was made here ran out before it was told of");
+                let message =
+                    format!("the copy of {name} that was made here is gone again: it was let go of meanwhile");
                 Err(Error::unavailable(message).hint("load it again"))
             }
         }

@@ -124,7 +124,6 @@ async fn compare(core: &Core) -> std::io::Result<()> {
 impl Core {
     /// Whether a copy may still go: by what its `.toc` says now, and as far as no load is after it.
     async fn may_go(&self, held: Held) -> std::io::Result<bool> {
-        // A load is about to tell an application of it.
         if self.storage.is_kept(held.segment, held.version) {
             return Ok(false);
         }

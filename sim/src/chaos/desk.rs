@@ -270,7 +270,7 @@ impl Desk {
                 if !machine.is_on()
                     || machine.is_harmed(loaded.copy)
                     || is_gone(machine, &loaded)
-                    || self.cluster.moment().leapt > leapt =>
+                    || (self.cluster.moment().leapt > leapt && !is_referenced(machine, &loaded)) =>
             {
                 return Ok(Told::Unknown);
             }
@@ -297,6 +297,15 @@ fn is_gone(machine: &Machine, loaded: &Loaded) -> bool {
         let segment = view.state.by_name(&loaded.name);
         let record = segment.and_then(|segment| segment.versions.get(&loaded.version));
         record.is_none_or(|record| record.digest != loaded.digest)
+    })
+}
+
+/// Whether a machine's node knows that the cluster refers to the copy that was loaded there.
+fn is_referenced(machine: &Machine, loaded: &Loaded) -> bool {
+    machine.view().is_some_and(|view| {
+        let segment = view.state.by_name(&loaded.name);
+        let record = segment.and_then(|segment| segment.versions.get(&loaded.version));
+        record.is_some_and(|record| record.refers_to(loaded.copy))
     })
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn carry_out(desk: &Rc<Desk>, strike: &Strike) -> anyhow::Resul
     if striker.strike().await? {
         desk.tally.fault(&format!("{:?}", strike.fault));
     } else if striker.crash(striker.running()).await? {
-        // Whoever finds no victim takes the power of somebody.
+        // Nobody was struck, or nobody noticed: somebody's power goes.
         desk.tally.fault(&format!("{:?}", Fault::Crash));
     }
     Ok(())

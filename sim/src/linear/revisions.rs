@@ -232,7 +232,7 @@ fn unexplained(
                 let unpinned = asked.clone().any(|call| is_unpin(&call.ask, version));
                 let pinned = before.is_some_and(|standing| standing.pinned.contains(&version));
                 let by_hand = asked.clone().any(|call| call.ask == Ask::Remove { version: Some(version) });
-                by_hand || ((!pinned || unpinned) && asked.any(|call| is_outlived(&call.ask, version, before)))
+                by_hand || ((!pinned || unpinned) && asked.any(|call| is_outlived(call, version, before)))
             }
             (Change::Removed, None) => {
                 // A name without a version may go by itself: its first save failed, or never came back.
@@ -252,19 +252,25 @@ fn is_unpin(ask: &Ask, version: Version) -> bool {
     matches!(ask, Ask::Unpin { version: one } if one.is_none_or(|one| one == version))
 }
 
-/// Whether retention may take this version, by what a save asked to keep.
-fn is_outlived(ask: &Ask, version: Version, before: Option<&Standing>) -> bool {
+/// Whether retention may take this version, by what the save of a newer one asked to keep.
+fn is_outlived(call: &Call, version: Version, before: Option<&Standing>) -> bool {
     // The entry may be the commit of the next one.
     let head = before.map_or(Version::NONE, |standing| standing.head).next();
-    matches!(ask, Ask::Save { keep, .. } if version.0 + u64::from(*keep) <= head.0)
+    let newer = match call.answer() {
+        Told::Saved { version: made, .. } => *made > version,
+        told => *told == Told::Unknown,
+    };
+    matches!(call.ask, Ask::Save { keep, .. } if newer && version.0 + u64::from(keep) <= head.0)
 }
 
-/// Who may have taken over: one request takes over once, for one node. At the address of a node whose disks were replaced it is
-/// another node that is asked again.
+/// Who may have taken over: one request takes over once, for one node, as long as its answer is remembered. At the address of
+/// a node whose disks were replaced it is another node that is asked again.
 struct Takeovers<'a> {
     told: BTreeMap<Epoch, &'a NodeName>,
     calls: Vec<&'a Call>,
     used: BTreeSet<(RequestId, NodeName)>,
+    /// Asked again so late that it may have been done again.
+    forgotten: BTreeSet<RequestId>,
 }
 
 impl<'a> Takeovers<'a> {
@@ -277,7 +283,16 @@ impl<'a> Takeovers<'a> {
             _ => None,
         });
         let told: Vec<_> = told.collect();
+        let mut first: BTreeMap<RequestId, Moment> = BTreeMap::new();
+        let mut forgotten = BTreeSet::new();
+        for call in &calls {
+            let since = *first.entry(call.request).or_insert(call.asked);
+            if !since.is_remembered_at(call.told.as_ref().map_or(call.asked, |(at, _)| *at)) {
+                forgotten.insert(call.request);
+            }
+        }
         Self {
+            forgotten,
             told: told.iter().map(|(_, epoch, owner)| (*epoch, *owner)).collect(),
             used: told.iter().map(|(request, _, owner)| (*request, NodeName::clone(owner))).collect(),
             calls,
@@ -288,10 +303,14 @@ impl<'a> Takeovers<'a> {
         if self.told.get(&event.epoch).is_some_and(|told| *told == owner) {
             return true;
         }
-        let free = |call: &&&Call| !self.used.contains(&(call.request, owner.clone()));
+        let used = |call: &Call| self.used.contains(&(call.request, owner.clone()));
+        let free = |call: &&&Call| self.forgotten.contains(&call.request) || !used(call);
         let here = |call: &&&Call| machine_of(&call.node) == machine_of(owner);
         match self.calls.iter().filter(here).filter(free).find(|call| possible(call)) {
-            Some(call) => self.used.insert((call.request, owner.clone())),
+            Some(call) => {
+                self.used.insert((call.request, owner.clone()));
+                true
+            }
             None => false,
         }
     }

@@ -1,5 +1,7 @@
-//! Everybody sleeps for hours while a load that took over waits for a quorum. What it brought here is a copy that nothing refers to yet, and
-//! whose time is over by then: the collector leaves it all the same, because the application is told of it.
+//! Everybody sleeps for hours while a load that took over waits for a quorum.
+//!
+//! What it brought here is a copy that nothing refers to yet, and whose time is over by then: the collector leaves it all the
+//! same, because the application is told of it.
 
 use std::time::Duration;
 

@@ -54,8 +54,12 @@ fn check_segment(state: &State, segment: &Segment, wrong: &mut Vec<String>) {
 pub fn broken(before: &State, after: &State) -> Vec<String> {
     let mut wrong = broken_since(before, after);
     for item in before.segments.diff(&after.segments) {
-        if let DiffItem::Update { old: (_, old), new: (_, new) } = item {
-            check_step(old, new, &mut wrong);
+        match item {
+            DiffItem::Update { old: (_, old), new: (_, new) } => check_step(old, new, &mut wrong),
+            DiffItem::Remove(_, old) if after.epochs.get(&old.name) != Some(&old.epoch) => {
+                wrong.push(format!("{}: its last epoch is not {}", old.name, old.epoch));
+            }
+            DiffItem::Add(..) | DiffItem::Remove(..) => {}
         }
     }
     wrong
@@ -86,7 +90,7 @@ pub fn broken_since(before: &State, after: &State) -> Vec<String> {
         match item {
             DiffItem::Update { old: (_, old), new: (_, new) } => check_segment_since(old, new, &mut wrong),
             DiffItem::Add(_, new) => {
-                let last = before.epochs.get(&new.name).copied().unwrap_or_default();
+                let last = last_epoch(before, &new.name).unwrap_or_default();
                 if new.epoch <= last {
                     wrong.push(format!(
                         "{}: it begins with epoch {}, and {last} was used before",
