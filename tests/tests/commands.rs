@@ -207,8 +207,9 @@ fn pin_and_unpin_print_their_keys() {
 fn nodes_and_cluster_print_their_keys() {
     let cluster = CLUSTER.get();
     for name in ["n1", "n2", "n3", "s1"] {
-        // On a busy machine one may be silent for a moment.
+        // On a busy machine one may be silent for a moment, or know nobody yet.
         cluster.until_state("n1", name, "up");
+        cluster.until_state("s1", name, "up");
     }
     let nodes = success(cluster.cairn("n1", ["node", "ls"]));
     keys(&nodes, "nodes");
