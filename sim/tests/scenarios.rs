@@ -23,6 +23,11 @@ fn play(scenario: &str) {
 }
 
 #[test]
+fn what_a_load_tells_of_stays_though_everybody_slept_meanwhile() {
+    play("asleep");
+}
+
+#[test]
 fn what_is_saved_on_one_node_loads_on_another() {
     play("save_load");
 }
