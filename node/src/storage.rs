@@ -1,11 +1,11 @@
 //! This node's local storage, as everything else uses it: whether there is room, how a copy comes to exist, and what
 //! an error of the disk means.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+mod keep;
+
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cairn_client::api::{Code, Error};
@@ -22,6 +22,8 @@ use crate::catalogue::Held;
 use crate::core::Core;
 use crate::data::refusal;
 use crate::env::{Disk, SegmentWriter};
+use keep::Keeps;
+pub use keep::Kept;
 
 /// What this node's storage is busy with.
 #[derive(Debug, Default)]
@@ -32,29 +34,8 @@ pub struct Storage {
     creating: tokio::sync::Mutex<()>,
     /// Held while it is decided whether a copy goes, and while it goes.
     pub deleting: tokio::sync::Mutex<()>,
-    /// What loads are about to tell of, and how many of them.
-    wanted: Arc<Mutex<Wanted>>,
-}
-
-type Wanted = BTreeMap<(SegmentId, Version), usize>;
-
-/// Copies of one version stay on this node until this is dropped, whatever becomes of their time.
-#[derive(Debug)]
-pub struct Kept {
-    what: (SegmentId, Version),
-    wanted: Arc<Mutex<Wanted>>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let mut wanted = lock(&self.wanted);
-        if let Entry::Occupied(mut loads) = wanted.entry(self.what) {
-            match loads.get() {
-                1 => drop(loads.remove()),
-                _ => *loads.get_mut() -= 1,
-            }
-        }
-    }
+    /// What loads are about to tell of.
+    keeps: Keeps,
 }
 
 impl Storage {
@@ -62,19 +43,13 @@ impl Storage {
     pub async fn keep(&self, segment: SegmentId, version: Version) -> Kept {
         // Whatever it is about to take is gone after this.
         let _alone = self.deleting.lock().await;
-        let what = (segment, version);
-        *lock(&self.wanted).entry(what).or_default() += 1;
-        Kept { what, wanted: self.wanted.clone() }
+        self.keeps.keep(segment, version)
     }
 
     /// Whether a load keeps what lies here of a version.
     pub fn is_kept(&self, segment: SegmentId, version: Version) -> bool {
-        lock(&self.wanted).contains_key(&(segment, version))
+        self.keeps.holds(segment, version)
     }
-}
-
-fn lock(wanted: &Mutex<Wanted>) -> MutexGuard<'_, Wanted> {
-    wanted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Room that a copy takes while it is being written. Given back when dropped.

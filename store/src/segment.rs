@@ -208,6 +208,11 @@ impl VersionRecord {
         self.copies.iter().filter(|c| c.state == CopyState::Durable)
     }
 
+    /// How many durable copies are wanted in all, the owner's own among them.
+    pub fn copies_wanted(&self) -> usize {
+        usize::from(self.wanted) + 1
+    }
+
     /// Whether the copy is referred to.
     pub fn refers_to(&self, copy: CopyId) -> bool {
         self.copies.iter().any(|c| c.id == copy)

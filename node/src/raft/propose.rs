@@ -280,6 +280,7 @@ fn takes_space(command: &Command) -> bool {
         | Command::Mark { .. }
         | Command::Drain { .. }
         | Command::Lose { .. }
+        | Command::Retire { .. }
         | Command::Release { .. }
         | Command::Expire { .. } => false,
     }

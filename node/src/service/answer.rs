@@ -98,7 +98,8 @@ impl Core {
             | Rejection::Redundant
             | Rejection::TooManyCopies
             | Rejection::NotEmpty
-            | Rejection::NotExpired => Error::new(Code::Internal, format!("{name}: {rejection}")),
+            | Rejection::NotExpired
+            | Rejection::TooFewStay { .. } => Error::new(Code::Internal, format!("{name}: {rejection}")),
         }
     }
 }

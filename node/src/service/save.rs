@@ -201,7 +201,7 @@ impl Save {
     fn plan(&self, state: &State, size: u64) -> Result<Wish, Error> {
         let Self { core, request, .. } = self;
         let wish = Wish {
-            owner: core.me(),
+            owner: Some(core.me()),
             count: usize::from(request.replicas),
             size,
             without: Default::default(),

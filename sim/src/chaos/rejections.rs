@@ -43,6 +43,7 @@ kinds!(
     OutOfBounds,
     Pinned,
     TooManyPins,
+    TooFewStay,
 );
 
 /// Refusals that no simulated cluster can meet, and why. Golden scripts and tests of bounds in the store meet them.

@@ -52,7 +52,7 @@ impl State {
             Command::Found { cluster, incarnation, profile } => self.found(*cluster, *incarnation, profile),
             Command::Join { incarnation, profile } => self.join(*incarnation, profile),
             Command::Describe { node, incarnation, profile } => self.describe(*node, *incarnation, profile),
-            Command::Mark { node, up } => self.change_member(*node, |member| member.up = *up),
+            Command::Mark { node, up } => self.mark(*node, *up),
             Command::Drain { node, draining } => self.change_member(*node, |member| member.draining = *draining),
             Command::Register { request, name, segment, owner, kind } => {
                 self.register(request, name, *segment, *owner, *kind, now)
@@ -70,6 +70,7 @@ impl State {
             Command::Expire { segment } => self.expire(*segment),
             Command::Pin { segment, version, .. } => self.pin(*segment, *version),
             Command::Unpin { segment, version, .. } => self.unpin(*segment, *version),
+            Command::Retire { segment, version, copy, stay } => self.retire(*segment, *version, *copy, stay),
         }
     }
 }

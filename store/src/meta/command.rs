@@ -183,6 +183,17 @@ pub enum Command {
         /// Only this version.
         version: Option<Version>,
     },
+    /// Ends the reference to a copy that is not needed: one too many, one on a node that is being emptied, or a lost one.
+    Retire {
+        /// The segment.
+        segment: SegmentId,
+        /// The version.
+        version: Version,
+        /// The copy that goes.
+        copy: CopyId,
+        /// The copies that stay, each verified by its holder a moment ago (R8).
+        stay: Vec<CopyId>,
+    },
 }
 
 /// The new version that a [`Command::Commit`] asks for.
@@ -380,4 +391,12 @@ pub enum Rejection {
     /// The segment has as many pinned versions as it may.
     #[error("the segment has as many pinned versions as it may: {0}")]
     TooManyPins(u32),
+    /// Of the copies that were to stay, too few are good ones on nodes that are up and stay (R8).
+    #[error("{have} good copies would stay, {need} are needed")]
+    TooFewStay {
+        /// How many would.
+        have: u8,
+        /// How many are needed.
+        need: u8,
+    },
 }

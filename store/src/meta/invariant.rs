@@ -19,6 +19,9 @@ pub fn violations(state: &State) -> Vec<String> {
     for segment in state.segments.values() {
         check_segment(state, segment, &mut wrong);
     }
+    if !state.members.values().filter(|member| !member.up).map(|member| member.id).eq(state.down.keys().copied()) {
+        wrong.push("it is not known of each member that is down, and of no other, since when".into());
+    }
     check_derived(state, &mut wrong);
     wrong
 }
@@ -146,6 +149,15 @@ fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
         let stays = new.versions.contains_key(&whole) || newest_whole(new) > Some(whole);
         must(stays, "the newest version with all its copies was let go");
     }
+    // R8: a good copy goes only where enough others are left.
+    for (version, record) in &old.versions {
+        let Some(now) = new.versions.get(version) else { continue };
+        let went = record.durable().any(|copy| !now.refers_to(copy.id));
+        must(
+            !went || now.durable().count() >= now.copies_wanted(),
+            "a good copy was let go of, and too few are left",
+        );
+    }
     // An unpin lets go at once of what only the pin held; a new version never does.
     let pinned = old.versions.iter().filter(|(_, record)| record.pinned);
     let all_stay = pinned.map(|(version, _)| version).all(|version| new.versions.contains_key(version));
@@ -158,7 +170,7 @@ fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
 }
 
 fn newest_whole(segment: &Segment) -> Option<Version> {
-    let whole = |record: &Arc<VersionRecord>| record.durable().count() > usize::from(record.wanted);
+    let whole = |record: &Arc<VersionRecord>| record.durable().count() >= record.copies_wanted();
     segment.versions.iter().rev().find(|(_, record)| whole(record)).map(|(version, _)| *version)
 }
 

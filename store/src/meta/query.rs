@@ -50,7 +50,7 @@ impl State {
     /// By R9: on nodes that are up and stay, the owner's not counted. And in all, wherever: an owner whose own copy was
     /// lost has fewer than were made.
     pub fn missing_copies(&self, segment: &Segment, version: &VersionRecord) -> usize {
-        let (others, all) = (usize::from(version.wanted), usize::from(version.wanted) + 1);
+        let (others, all) = (usize::from(version.wanted), version.copies_wanted());
         let safe = version.durable().filter(|c| self.stays(c.node));
         let missing = match segment.owner {
             Some(owner) => others.saturating_sub(safe.filter(|c| c.node != owner).count()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClusterId, RequestId, SegmentId};
+use crate::id::{ClusterId, NodeId, RequestId, SegmentId};
 use crate::meta::state::{Answer, State};
 use crate::name::Name;
 use crate::node::Member;
@@ -17,18 +17,30 @@ use crate::segment::{Epoch, Segment};
 use crate::time::LogTime;
 
 /// The records of a snapshot.
-pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 1 };
+pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 2 };
+
+/// Those of an older release: the same items but for [`Item::Down`].
+const SNAPSHOT_V1: record::Kind = record::Kind { version: 1, ..SNAPSHOT_KIND };
 
 /// One record. Grows at the end only.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Item {
-    Head { cluster: Option<ClusterId>, time: LogTime, revision: u64, next_node: u64 },
+    Head {
+        cluster: Option<ClusterId>,
+        time: LogTime,
+        revision: u64,
+        next_node: u64,
+    },
     Member(Member),
     Segment(Box<Segment>),
     Epoch(Name, Epoch),
     Gone(SegmentId, LogTime),
     Answer(RequestId, Answer),
-    End { items: u64 },
+    End {
+        items: u64,
+    },
+    /// Since version 2.
+    Down(NodeId, LogTime),
 }
 
 /// Why bytes are not a snapshot.
@@ -51,13 +63,14 @@ pub enum SnapshotError {
 impl State {
     /// The state as encoded records.
     pub fn records(&self) -> impl Iterator<Item = Result<Vec<u8>, RecordError>> + Send + use<> {
-        let Self { cluster, time, revision, next_node, members, segments, epochs, gone, answers, .. } = self.clone();
+        let Self { cluster, time, revision, next_node, .. } = *self;
+        let Self { members, down, segments, epochs, gone, answers, .. } = self.clone();
         let head = Item::Head { cluster, time, revision, next_node };
-        let end = Item::End {
-            items: (1 + members.len() + segments.len() + epochs.len() + gone.len() + answers.len()) as u64,
-        };
+        let maps = [members.len(), down.len(), segments.len(), epochs.len(), gone.len(), answers.len()];
+        let end = Item::End { items: 1 + maps.iter().sum::<usize>() as u64 };
         std::iter::once(head)
             .chain(members.into_iter().map(|(_, member)| Item::Member(Member::clone(&member))))
+            .chain(down.into_iter().map(|(id, since)| Item::Down(id, since)))
             .chain(segments.into_iter().map(|(_, segment)| Item::Segment(Box::new(Segment::clone(&segment)))))
             .chain(epochs.into_iter().map(|(name, epoch)| Item::Epoch(name, epoch)))
             .chain(gone.into_iter().map(|(id, until)| Item::Gone(id, until)))
@@ -82,6 +95,13 @@ impl State {
 /// How much of a snapshot is read at once, in bytes.
 const READ_BYTES: usize = 256 << 10;
 
+fn decode(bytes: &[u8]) -> Result<(Item, &[u8]), RecordError> {
+    match record::decode(SNAPSHOT_KIND, bytes) {
+        Err(RecordError::Version { found, .. }) if found == SNAPSHOT_V1.version => record::decode(SNAPSHOT_V1, bytes),
+        decoded => decoded,
+    }
+}
+
 /// Builds a state from records that come in pieces of any length.
 #[derive(Debug, Default)]
 pub struct Loader {
@@ -99,7 +119,7 @@ impl Loader {
         held.extend_from_slice(bytes);
         let mut rest = held.as_slice();
         while !rest.is_empty() {
-            match record::decode(SNAPSHOT_KIND, rest) {
+            match decode(rest) {
                 Ok((item, after)) => {
                     self.put(item)?;
                     rest = after;
@@ -130,11 +150,15 @@ impl Loader {
                 self.state = State { cluster, time, revision, next_node, ..State::default() };
             }
             Item::Member(member) => drop(self.state.members.insert(member.id, Arc::new(member))),
+            Item::Down(id, since) => drop(self.state.down.insert(id, since)),
             Item::Segment(segment) => self.state.put(*segment),
             Item::Epoch(name, epoch) => drop(self.state.epochs.insert(name, epoch)),
             Item::Gone(id, until) => self.state.remember_gone(id, until),
             Item::Answer(id, answer) => self.state.remember_answer(id, answer),
-            Item::End { items } if items == self.items => self.whole = true,
+            Item::End { items } if items == self.items => {
+                self.whole = true;
+                self.state.count_down_from_now();
+            }
             Item::End { .. } => return Err(SnapshotError::NotWhole),
         }
         self.items += 1;
@@ -143,9 +167,10 @@ impl Loader {
 
     /// Whether an earlier record is of the same thing.
     fn is_known(&self, item: &Item) -> bool {
-        let State { members, segments, names, epochs, gone, answers, .. } = &self.state;
+        let State { members, down, segments, names, epochs, gone, answers, .. } = &self.state;
         match item {
             Item::Member(member) => members.contains_key(&member.id),
+            Item::Down(id, _) => down.contains_key(id),
             Item::Segment(segment) => segments.contains_key(&segment.id) || names.contains_key(&segment.name),
             Item::Epoch(name, _) => epochs.contains_key(name),
             Item::Gone(id, _) => gone.contains_key(id),

@@ -41,6 +41,8 @@ pub struct State {
     pub next_node: u64,
     /// The members.
     pub members: OrdMap<NodeId, Arc<Member>>,
+    /// Since when, in log time, each member has been down that is down.
+    pub down: OrdMap<NodeId, LogTime>,
     /// The registered segments.
     pub segments: OrdMap<SegmentId, Arc<Segment>>,
     /// Their names.
@@ -134,6 +136,14 @@ impl State {
     pub(super) fn remember_gone(&mut self, id: SegmentId, until: LogTime) {
         self.forgettable.insert((until, Forgettable::Gone(id)));
         self.gone.insert(id, until);
+    }
+
+    /// Version 1 of a snapshot does not say since when members are down: it counts from then.
+    pub(super) fn count_down_from_now(&mut self) {
+        let down = self.members.values().filter(|member| !member.up).map(|member| member.id);
+        for id in down.filter(|id| !self.down.contains_key(id)).collect::<Vec<_>>() {
+            self.down.insert(id, self.time);
+        }
     }
 
     /// Forgets what is over at the present log time.

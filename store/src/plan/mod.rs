@@ -1,11 +1,12 @@
 //! Every decision, pure: a view goes in, a plan comes out. Planners decide, workers obey.
 //!
-//! - [`place`]: which nodes get the copies of a save;
+//! - [`place`]: which nodes get the copies of a save, or of a repair;
 //! - [`enough`]: whether the receipts so far suffice, and whether they still can;
 //! - [`source`]: whom to ask for a copy, in which order;
 //! - [`collect`]: whether a file on disk may go;
 //! - [`handover`]: to whom a leader without room gives the lead;
 //! - [`liveness`]: whom the leader marks up or down;
+//! - [`repair`]: which copies are to be made again, and which are not needed;
 //! - [`voters`]: who votes.
 
 pub mod collect;
@@ -13,5 +14,6 @@ pub mod enough;
 pub mod handover;
 pub mod liveness;
 pub mod place;
+pub mod repair;
 pub mod source;
 pub mod voters;

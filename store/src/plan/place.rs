@@ -1,4 +1,4 @@
-//! Which nodes get the copies of a save.
+//! Which nodes get the copies of a save, or of a repair.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +25,8 @@ pub struct Candidate {
 /// What is to be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
-    /// Never gets a copy of its own save.
-    pub owner: NodeId,
+    /// Who saves: it has a copy of its own. None for a copy that is made later.
+    pub owner: Option<NodeId>,
     /// How many nodes.
     pub count: usize,
     /// Bytes of one copy.
@@ -46,7 +46,7 @@ pub struct Wish {
 pub fn place(candidates: &[Candidate], wish: &Wish) -> Vec<NodeId> {
     let zone_of = |node: &NodeId| candidates.iter().find(|c| c.node == *node).map(|c| c.zone.as_str());
     let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
-    for zone in std::iter::once(&wish.owner).chain(&wish.beside).filter_map(zone_of) {
+    for zone in wish.owner.iter().chain(&wish.beside).filter_map(zone_of) {
         *zones.entry(zone).or_default() += 1;
     }
     let mut left: Vec<&Candidate> = candidates.iter().filter(|c| usable(c, wish)).collect();
@@ -74,7 +74,7 @@ pub fn able(candidates: &[Candidate], wish: &Wish) -> usize {
 fn usable(candidate: &Candidate, wish: &Wish) -> bool {
     candidate.up
         && !candidate.draining
-        && candidate.node != wish.owner
+        && Some(candidate.node) != wish.owner
         && !wish.without.contains(&candidate.node)
         && !wish.beside.contains(&candidate.node)
         && candidate.bytes.saturating_add(wish.size) <= candidate.capacity
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn wish(count: usize) -> Wish {
-        Wish { owner: NodeId(1), count, size: 10, without: BTreeSet::new(), beside: BTreeSet::new(), tie: 7 }
+        Wish { owner: Some(NodeId(1)), count, size: 10, without: BTreeSet::new(), beside: BTreeSet::new(), tie: 7 }
     }
 
     fn nodes(ids: &[u64]) -> Vec<NodeId> {

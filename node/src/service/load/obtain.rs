@@ -10,7 +10,7 @@ use cairn_store::disk::Toc;
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::node::Role;
 use cairn_store::plan::source::{Holder, rank};
-use cairn_store::segment::{CopyState, Receipt, VersionRecord};
+use cairn_store::segment::{CopyState, Receipt, Standing, VersionRecord};
 
 use super::Loading;
 use crate::catalogue::Held;
@@ -24,9 +24,6 @@ use crate::work::scrub::{Verdict, verify};
 const ROUNDS_MAX: u32 = 3;
 /// The pause between two rounds.
 const ROUND_PAUSE: Duration = Duration::from_millis(300);
-
-/// A copy that nothing refers to must stay for so long at least, in log time, to be used again.
-const STAY_MIN: Duration = Duration::from_secs(900);
 
 /// A verified copy in local storage.
 pub(super) struct Obtained {
@@ -69,8 +66,8 @@ impl Loading<'_> {
         let (catalogue, segment, version) = (core.env.catalogue.clone(), self.segment.id, self.version);
         let found = core.env.blocking(move || catalogue.find(segment, version)).await;
         let Ok(found) = found.and_then(|found| found) else { return (None, false) };
-        let soon = self.core.now().state.time.after(STAY_MIN);
-        let stays = |held: &Held| record.refers_to(held.copy) || held.until > soon;
+        // The load keeps it from the collector, and renews its time.
+        let stays = |held: &Held| self.state.standing(segment, version, held.copy) != Standing::Ended;
         let mut found: Vec<Held> = found.into_iter().filter(|h| h.digest == record.digest && stays(h)).collect();
         // A stray may share its bytes with a file that was given back to an application.
         found.sort_by_key(|held| !record.refers_to(held.copy));

@@ -1,4 +1,4 @@
-//! Copies: confirm a new one, lose one.
+//! Copies: confirm a new one, lose one, let one go.
 
 use std::sync::Arc;
 
@@ -57,6 +57,29 @@ impl State {
         }
         self.change_version(id, version, false, |record| {
             record.copies.iter_mut().filter(|c| c.id == copy).for_each(|c| c.state = state);
+        })
+    }
+
+    /// Ends a reference. Enough of the copies that stay must be good, on nodes that stay, whatever was known when it was
+    /// planned (R8).
+    pub(super) fn retire(&mut self, id: SegmentId, version: Version, copy: CopyId, stay: &[CopyId]) -> Reply {
+        let segment = self.segment(id)?;
+        let record = segment.versions.get(&version).ok_or(Rejection::NoSuchVersion(version))?;
+        if !record.refers_to(copy) {
+            return Ok(Outcome::Done);
+        }
+        let stays = |c: &&Copy| c.id != copy && stay.contains(&c.id) && self.stays(c.node);
+        let (have, need) = (record.durable().filter(stays).count(), record.copies_wanted());
+        if have < need {
+            let count = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+            return Err(Rejection::TooFewStay { have: count(have), need: count(need) });
+        }
+        if record.ended.len() >= ENDED_MAX {
+            return Err(Rejection::TooManyCopies);
+        }
+        self.change_version(id, version, false, |record| {
+            record.copies.retain(|c| c.id != copy);
+            record.ended.push(copy);
         })
     }
 

@@ -34,6 +34,9 @@ impl State {
         self.next_node += 1;
         // Down until the leader hears it: a node that has joined and was never started gets no copies.
         let first = id == NodeId(1);
+        if !first {
+            self.down.insert(id, self.time);
+        }
         let member = Member { id, incarnation, profile: profile.clone(), up: first, draining: false };
         self.members.insert(id, Arc::new(member));
         Ok(Outcome::Joined { node: id, cluster })
@@ -49,6 +52,16 @@ impl State {
         }
         self.check_profile(profile, Some(node))?;
         self.change_member(node, |member| member.profile = profile.clone())
+    }
+
+    pub(super) fn mark(&mut self, node: NodeId, up: bool) -> Reply {
+        self.change_member(node, |member| member.up = up)?;
+        if up {
+            self.down.remove(&node);
+        } else if !self.down.contains_key(&node) {
+            self.down.insert(node, self.time);
+        }
+        Ok(Outcome::Done)
     }
 
     pub(super) fn change_member(&mut self, node: NodeId, change: impl FnOnce(&mut Member)) -> Reply {

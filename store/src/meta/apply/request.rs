@@ -23,7 +23,8 @@ pub(super) fn of(command: &Command) -> Option<Request> {
         | Command::Drain { .. }
         | Command::Confirm { .. }
         | Command::Lose { .. }
-        | Command::Expire { .. } => None,
+        | Command::Expire { .. }
+        | Command::Retire { .. } => None,
     }
 }
 

@@ -141,12 +141,12 @@ pub(super) fn retain(segment: &mut Segment) {
 
 /// The newest version with as many durable copies as were wanted, the owner's included.
 fn newest_whole(segment: &Segment) -> Option<Version> {
-    let whole = |v: &VersionRecord| v.durable().count() > usize::from(v.wanted);
+    let whole = |v: &VersionRecord| v.durable().count() >= v.copies_wanted();
     segment.versions.iter().rev().find(|(_, v)| whole(v)).map(|(version, _)| *version)
 }
 
 /// The newest of the versions that lack the fewest copies: the newest whole one, if there is one.
 fn fewest_missing(segment: &Segment) -> Option<Version> {
-    let missing = |v: &VersionRecord| (usize::from(v.wanted) + 1).saturating_sub(v.durable().count());
+    let missing = |v: &VersionRecord| v.copies_wanted().saturating_sub(v.durable().count());
     segment.versions.iter().rev().min_by_key(|(_, v)| missing(v)).map(|(version, _)| *version)
 }

@@ -1,4 +1,4 @@
-//! Every answer that the state machine can keep, in a snapshot as version 1 of the format writes it.
+//! Every answer that the state machine can keep, in a snapshot as each version of the format writes it.
 
 use std::path::PathBuf;
 
@@ -11,20 +11,25 @@ use crate::time::LogTime;
 
 /// `UPDATE_FIXTURE=1` writes it again: only for what a release has never written.
 #[test]
-fn every_answer_has_the_bytes_of_version_1() {
+fn every_answer_has_the_bytes_of_its_version() {
     let mut state = State::default();
     for (number, reply) in (0..).zip(replies()) {
         let answer = Answer { until: LogTime(60_000 + number), fingerprint: number, reply };
         state.remember_answer(ids::request(number), answer);
     }
     let written: Vec<u8> = state.records().flat_map(Result::unwrap).collect();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers-v1.bin");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers-v2.bin");
     if std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::write(&path, &written).unwrap();
     }
     let kept = std::fs::read(&path).unwrap();
     assert_eq!(State::read(&mut &kept[..]).unwrap().answers, state.answers);
     assert!(kept == written, "the same answers are written as other bytes");
+    // Version 1 had one kind of refusal less.
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers-v1.bin");
+    let older = State::read(&mut &std::fs::read(&path).unwrap()[..]).unwrap().answers;
+    assert_eq!(older.len(), state.answers.len() - 1);
+    assert!(older.iter().all(|(id, answer)| state.answers.get(id) == Some(answer)));
 }
 
 fn replies() -> Vec<Reply> {
@@ -72,6 +77,7 @@ fn replies() -> Vec<Reply> {
         R::OutOfBounds("size".into()),
         R::Pinned(Version(5)),
         R::TooManyPins(64),
+        R::TooFewStay { have: 1, need: 3 },
     ];
     assert!(done.iter().map(outcome).eq(0..done.len()) && refused.iter().map(rejection).eq(0..refused.len()));
     done.into_iter().map(Ok).chain(refused.into_iter().map(Err)).collect()
@@ -119,5 +125,6 @@ fn rejection(rejection: &Rejection) -> usize {
         Rejection::OutOfBounds(_) => 25,
         Rejection::Pinned(_) => 26,
         Rejection::TooManyPins(_) => 27,
+        Rejection::TooFewStay { .. } => 28,
     }
 }

@@ -56,6 +56,7 @@ enum What {
     Expire,
     Pin,
     Unpin,
+    Retire,
 }
 
 /// A log, printed with an entry a line.
@@ -83,9 +84,10 @@ fn draft() -> impl Strategy<Value = Draft> {
     let by = prop_oneof![4 => Just(None), 1 => (1..6u64).prop_map(Some)];
     let what = prop_oneof![
         1 => Just(What::Tick), 4 => Just(What::Again), 1 => Just(What::Join), 1 => Just(What::Describe),
-        1 => Just(What::Mark), 1 => Just(What::Drain), 4 => Just(What::Register), 12 => Just(What::Commit),
+        2 => Just(What::Mark), 1 => Just(What::Drain), 4 => Just(What::Register), 12 => Just(What::Commit),
         6 => Just(What::Confirm), 5 => Just(What::Lose), 4 => Just(What::Claim), 2 => Just(What::Release),
         2 => Just(What::Unregister), 2 => Just(What::Expire), 2 => Just(What::Pin), 1 => Just(What::Unpin),
+        3 => Just(What::Retire),
     ];
     (ahead, prop::bool::weighted(0.9), prop::bool::weighted(0.1), by, lasts, what, any::<[u8; 32]>()).prop_map(
         |(ahead, own_term, elected, by, lasts, what, dice)| Draft { ahead, own_term, elected, by, lasts, what, dice },
@@ -202,6 +204,16 @@ impl Writer {
             What::Pin => {
                 let (segment, found) = self.segment(dice);
                 Command::Pin { request, segment, version: dice.version(found) }
+            }
+            What::Retire => {
+                let (segment, found) = self.segment(dice);
+                let version = dice.version(found);
+                let copy =
+                    dice.known_copy(found, version).unwrap_or_else(|| ids::copy(1 + dice.below(self.copies + 1)));
+                let record = found.and_then(|segment| segment.versions.get(&version));
+                let others = record.into_iter().flat_map(|record| &record.copies).map(|copy| copy.id);
+                let stay = others.filter(|other| *other != copy && !dice.one_in(8)).collect();
+                Command::Retire { segment, version, copy, stay }
             }
             What::Unpin => {
                 let (segment, found) = self.segment(dice);

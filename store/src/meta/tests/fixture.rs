@@ -1,4 +1,4 @@
-//! A snapshot as version 1 of the format writes it. Later releases must read it, for ever.
+//! A snapshot as each version of the format writes it. Later releases must read them, for ever.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,26 @@ use crate::time::{LogTime, WallTime};
 
 /// `UPDATE_FIXTURE=1` writes it again. After a release that needs a new version of the format, and a migration.
 #[test]
-fn the_snapshot_of_version_1_is_written_and_read() {
+fn the_snapshot_of_version_2_is_written_and_read() {
     let state = state();
     let written: Vec<u8> = state.records().flat_map(Result::unwrap).collect();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v1.bin");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v2.bin");
     if std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::write(&path, &written).unwrap();
     }
     let kept = std::fs::read(&path).unwrap();
     assert_eq!(State::read(&mut &kept[..]).unwrap(), state);
     assert!(kept == written, "the same state is written as other bytes");
+}
+
+/// It does not say since when members are down.
+#[test]
+fn the_snapshot_of_version_1_is_read() {
+    let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v1.bin")).unwrap();
+    let mut expected = state();
+    assert!(!expected.down.is_empty() && expected.down.values().all(|since| *since < expected.time));
+    expected.down = expected.down.keys().map(|node| (*node, expected.time)).collect();
+    assert_eq!(State::read(&mut &kept[..]).unwrap(), expected);
 }
 
 #[test]

@@ -99,6 +99,7 @@ fn commands() -> Vec<Command> {
         Command::Pin { request: request(), segment, version: Version(7) },
         Command::Unpin { request: request(), segment, version: None },
         Command::Unpin { request: request(), segment, version: Some(Version(7)) },
+        Command::Retire { segment, version: Version(7), copy, stay: vec![CopyId(uuid(6)), CopyId(uuid(7))] },
     ];
     let mut numbers: Vec<_> = all.iter().map(number).collect();
     numbers.dedup();
@@ -125,5 +126,6 @@ fn number(command: &Command) -> usize {
         Command::Expire { .. } => 13,
         Command::Pin { .. } => 14,
         Command::Unpin { .. } => 15,
+        Command::Retire { .. } => 16,
     }
 }

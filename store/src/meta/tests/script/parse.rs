@@ -155,6 +155,12 @@ pub(super) fn command(words: &mut Words<'_>, now: LogTime, printer: &mut Printer
             segment: ids::segment(words.id("segment", 'S')),
             version: words.named.remove("version").map(version),
         },
+        "retire" => Command::Retire {
+            segment: ids::segment(words.id("segment", 'S')),
+            version: version(words.get("version")),
+            copy: ids::copy(words.id("copy", 'c')),
+            stay: words.get("stay").split(',').map(|copy| ids::copy(ids::number('c', copy))).collect(),
+        },
         other => panic!("no such command: {other:?}"),
     }
 }
