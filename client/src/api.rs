@@ -22,7 +22,10 @@ use cairn_store::node::{NodeName, Role};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use cluster::{ClusterStatus, Health, JoinRequest, Joined, NodeInfo, NodeState, PeerInfo};
+pub use cluster::{
+    ClusterStatus, Health, JoinRequest, Joined, NodeInfo, NodeState, PeerInfo, Repair, RepairKind, RepairState,
+    Repairs,
+};
 pub use error::{Code, Error, Outcome};
 pub use segment::{
     ClaimRequest, Claimed, ListRequest, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
@@ -42,6 +45,9 @@ pub const PAGE_MAX: u32 = 1000;
 
 /// The most events in one answer of [`Cairn::watch`], beyond those of its last entry.
 pub const EVENTS_MAX: usize = 1000;
+
+/// The most repairs that [`Cairn::repairs`] names.
+pub const REPAIRS_MAX: usize = 1000;
 
 /// The service of a node.
 #[tarpc::service]
@@ -80,6 +86,8 @@ pub trait Cairn {
     async fn unpin(request: UnpinRequest) -> Result<(), Error>;
     /// Which members the node reaches itself. Needs no quorum: they are those that this node knows.
     async fn peers(wait: Duration) -> Vec<PeerInfo>;
+    /// What is being done, and is to be done, so that every version has its copies.
+    async fn repairs(wait: Duration) -> Result<Repairs, Error>;
 }
 
 /// Work that goes on, or its result.

@@ -7,7 +7,7 @@ use cairn_store::segment::{Epoch, Version};
 
 use crate::api::{
     ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo, PAGE_MAX,
-    PeerInfo, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary, UnpinRequest,
+    PeerInfo, PinRequest, ReleaseRequest, RemoveRequest, Repairs, SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use crate::dial::{Client, Session};
 use crate::request;
@@ -168,6 +168,12 @@ impl Client {
     pub async fn status(&self) -> Result<ClusterStatus, Error> {
         let wait = self.wait();
         self.call(false, |client, context| async move { client.status(context, wait).await }).await
+    }
+
+    /// What is being done, and is to be done, so that every version has its copies.
+    pub async fn repairs(&self) -> Result<Repairs, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| async move { client.repairs(context, wait).await }).await
     }
 
     /// Why the cluster is not healthy, by what the node that answers knows.

@@ -55,7 +55,7 @@ fn help_lists_exactly_what_is_built() {
     ];
     assert_eq!(listed(&["--help"]), all);
     assert_eq!(listed(&["node", "--help"]), ["ls", "show"]);
-    assert_eq!(listed(&["cluster", "--help"]), ["status", "peers", "health"]);
+    assert_eq!(listed(&["cluster", "--help"]), ["status", "peers", "health", "repairs"]);
     assert_eq!(listed(&["bench", "--help"]), ["save", "load", "small", "meta", "memory"]);
     let help = |command| text(&cairn(&[command, "--help"]).stdout).to_owned();
     for word in ["--lease", "--archive", "--durability", "--from", "global"] {

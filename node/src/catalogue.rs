@@ -66,6 +66,10 @@ pub trait Catalogue: Send + Sync {
     fn find(&self, segment: SegmentId, version: Version) -> io::Result<Vec<Held>>;
     /// At most `limit` copies after `after`.
     fn page(&self, after: Option<&Held>, limit: usize) -> io::Result<Vec<Held>>;
+    /// The last copy that was read through in this round; none if the round begins.
+    fn scrubbed(&self) -> io::Result<Option<Held>>;
+    /// So far is the round.
+    fn set_scrubbed(&self, last: Option<&Held>) -> io::Result<()>;
     /// Forgets everything and holds exactly these.
     fn replace(&self, all: &[Held]) -> io::Result<()>;
     /// A checkpoint: what was written before is durable.

@@ -268,6 +268,13 @@ fn raft(values: &Values) -> Result<RaftTimes, ConfigError> {
 
 fn limits(values: &Values) -> Result<Limits, ConfigError> {
     let usize_of = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(PERMITS_MAX);
+    let (repair_rate, repair_transfers) =
+        (values.parse("repair.rate", rate)?, usize_of(values.parse("repair.transfers", count)?));
+    let least = Limits::default().rate_min.saturating_mul(u64::try_from(repair_transfers).unwrap_or(u64::MAX));
+    if repair_rate < least {
+        let hint = format!("write {least} bytes or more, or lower repair.transfers: slower transfers are given up");
+        return Err(values.wrong("repair.rate", "is too little for so many transfers", &hint));
+    }
     Ok(Limits {
         transfers: usize_of(values.parse("limits.transfers", count)?),
         connections: usize_of(values.parse("limits.connections", count)?),
@@ -275,6 +282,11 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         idle: values.parse("limits.idle", span)?,
         handshake: values.parse("limits.handshake", span)?,
         down_after: values.parse("limits.down_after", span)?,
+        repair_after: values.parse("repair.after", span)?,
+        scrub_period: values.parse("repair.scrub_every", long_span)?,
+        scrub_rate: values.parse("repair.scrub_rate", rate)?,
+        repair_rate,
+        repair_transfers,
         ..Limits::default()
     })
 }
@@ -291,16 +303,34 @@ fn role(text: &str) -> Result<Role, &'static str> {
 }
 
 fn span(text: &str) -> Result<Duration, String> {
+    match long_span(text)? {
+        span if span > SPAN_MAX => Err("it is longer than a day".into()),
+        span => Ok(span),
+    }
+}
+
+fn long_span(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(span) if span < Duration::from_millis(1) => Err("it is shorter than 1ms".into()),
-        Ok(span) if span > SPAN_MAX => Err("it is longer than a day".into()),
+        Ok(span) if span > LONG_SPAN_MAX => Err("it is longer than a year".into()),
         Ok(span) => Ok(span),
         Err(_) => Err("write a duration with its unit, such as 150ms or 3s".into()),
     }
 }
 
-/// The longest time that makes sense anywhere.
+/// The longest time that makes sense where somebody waits.
 const SPAN_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The longest time that makes sense anywhere.
+const LONG_SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Bytes a second.
+fn rate(text: &str) -> Result<u64, String> {
+    match size::parse(text) {
+        Ok(0) => Err("write a size above 0, such as 64MiB".into()),
+        Ok(rate) => Ok(rate),
+        Err(error) => Err(error.to_string()),
+    }
+}
 
 fn count(text: &str) -> Result<u64, &'static str> {
     match text.parse() {

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::env::{Env, PayloadLimits};
+use crate::errand::Report;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::links::Links;
@@ -18,8 +19,10 @@ use crate::metrics::Metrics;
 use crate::raft::{Raft, Types, View};
 use crate::storage::Storage;
 use crate::turns::Turns;
-use crate::work::scrub::Looks;
+use crate::versions::Versions;
+use crate::work::repair::Crew;
 use crate::work::space::Space;
+use crate::work::verify::Looks;
 
 /// Bounds and times of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,16 @@ pub struct Limits {
     pub reserve: u64,
     /// A node that the leader did not hear for so long is marked down.
     pub down_after: Duration,
+    /// Copies on a node that is down for so long, in log time, are made again elsewhere.
+    pub repair_after: Duration,
+    /// Bytes a second that a node takes for repairs.
+    pub repair_rate: u64,
+    /// Copies at once that a node takes for repairs.
+    pub repair_transfers: usize,
+    /// Every copy of this node is read through once in so long.
+    pub scrub_period: Duration,
+    /// Bytes a second that are read for it at most.
+    pub scrub_rate: u64,
     /// An idle leader stamps an empty entry so often (R4).
     pub tick: Duration,
     /// How often the workers look.
@@ -49,7 +62,13 @@ pub struct Limits {
 impl Limits {
     /// Of one payload.
     pub fn payload(&self) -> PayloadLimits {
-        PayloadLimits { idle: self.idle, rate_min: self.rate_min }
+        PayloadLimits { idle: self.idle, rate_min: self.rate_min, rate_max: 0 }
+    }
+
+    /// Of one payload of a repair: its share of what a node takes.
+    pub fn repair_payload(&self) -> PayloadLimits {
+        let transfers = u64::try_from(self.repair_transfers).unwrap_or(u64::MAX).max(1);
+        PayloadLimits { rate_max: (self.repair_rate / transfers).max(1), ..self.payload() }
     }
 }
 
@@ -64,6 +83,11 @@ impl Default for Limits {
             rate_min: 64 << 10,
             reserve: 64 << 20,
             down_after: Duration::from_secs(3),
+            repair_after: Duration::from_secs(600),
+            repair_rate: 64 << 20,
+            repair_transfers: 2,
+            scrub_period: Duration::from_secs(7 * 24 * 3600),
+            scrub_rate: 32 << 20,
             tick: Duration::from_secs(10),
             work: Duration::from_millis(500),
         }
@@ -113,6 +137,16 @@ pub struct Core {
     pub saves: Arc<Jobs<Saved>>,
     /// Loads that go on or ended lately.
     pub loads: Arc<Jobs<Loaded>>,
+    /// What leaders asked of this node for repairs, that goes on or ended lately.
+    pub errands: Arc<Jobs<Report>>,
+    /// What this node has others do, while it leads.
+    pub crew: Crew,
+    /// Errands at once: whoever leads, and however often that changes.
+    pub repairing: Semaphore,
+    /// Versions of which a copy is being made here for a repair.
+    pub fetched: Versions,
+    /// Versions whose last copies are still being pushed, though they were acknowledged.
+    pub pushed: Versions,
     /// One save of a name at a time.
     pub names: Turns,
 }

@@ -154,6 +154,8 @@ pub struct PayloadLimits {
     pub idle: Duration,
     /// And one that moves fewer bytes than this a second, all in all.
     pub rate_min: u64,
+    /// Whoever receives takes no more bytes a second, all in all; 0: as many as come.
+    pub rate_max: u64,
 }
 
 /// One connection.

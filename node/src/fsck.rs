@@ -8,7 +8,7 @@
 //! - `beside`: folders that their owners cannot open without a write are copied first.
 //!
 //! The memory is that of a node's start: the replicated state, and one block. What a finding promises is what
-//! `node::tidy`, `work::collect` and `work::scrub` do: who changes them changes these words too.
+//! `node::tidy`, `work::collect` and `work::verify` do: who changes them changes these words too.
 
 #![allow(clippy::disallowed_methods, reason = "a check of real files: the simulation never runs it")]
 

@@ -16,9 +16,11 @@
 //! - [`raft`]: agreement; [`data`]: bytes; [`service`]: requests; [`work`]: loops that carry out plans;
 //! - [`mod@fsck`]: the folder of a node that does not run, checked;
 //! - [`http`]: health and metrics; [`metrics`]: what is counted for them;
-//! - [`jobs`], [`turns`]: work that outlives its call; one at a time for each name;
+//! - [`jobs`], [`turns`]: work that outlives its call; one at a time for each name; [`versions`]: those with which something
+//!   goes on;
 //! - [`storage`]: this node's local storage: room, how a copy comes to exist, what an error of the disk means;
-//!   [`catalogue`]: what lies there.
+//!   [`catalogue`]: what lies there;
+//! - [`fetch`]: a version brought into local storage, for a load or a repair; [`errand`]: what a leader asks of members.
 
 pub mod admit;
 pub mod catalogue;
@@ -26,6 +28,8 @@ pub mod config;
 pub mod core;
 pub mod data;
 pub mod env;
+pub mod errand;
+pub mod fetch;
 pub mod fsck;
 pub mod http;
 pub mod identity;
@@ -38,4 +42,5 @@ pub mod raft;
 pub mod service;
 pub mod storage;
 pub mod turns;
+pub mod versions;
 pub mod work;

@@ -22,6 +22,8 @@ pub struct Metrics {
     pub received: Counter,
     /// Copies and payloads whose bytes were not what they should be.
     pub checksum_failures: Counter,
+    /// Copies that were read through because their time had come, in bytes.
+    pub scrubbed: Counter,
     transfers: Family<Direction, Counter>,
     saves: Histogram,
     loads: Histogram,
@@ -35,7 +37,8 @@ impl Default for Metrics {
         let (first, factor, count) = BUCKETS;
         let times = || Histogram::new(exponential_buckets(first, factor, count));
         let checksum_failures = Counter::default();
-        Self { sent, received, checksum_failures, transfers, saves: times(), loads: times() }
+        let scrubbed = Counter::default();
+        Self { sent, received, checksum_failures, scrubbed, transfers, saves: times(), loads: times() }
     }
 }
 
@@ -57,6 +60,8 @@ impl Metrics {
         let failures = self.checksum_failures.clone();
         let help = "Copies and transfers whose bytes were not what they should be";
         registry.register("cairn_checksum_failures", help, failures);
+        let help = "Bytes of copies that were read through because their time had come";
+        registry.register("cairn_scrub_bytes", help, self.scrubbed.clone());
         let help = "How long saves through this node took that were committed";
         registry.register("cairn_save_duration_seconds", help, self.saves.clone());
         let help = "How long loads on this node took that delivered";

@@ -31,7 +31,8 @@ use crate::raft::{Raft, Types};
 use crate::service::Service;
 use crate::storage::Storage;
 use crate::turns::Turns;
-use crate::work::{self, scrub::Looks, space::Space};
+use crate::versions::Versions;
+use crate::work::{self, repair::Crew, space::Space, verify::Looks};
 
 /// What a node is told.
 #[derive(Clone, Debug)]
@@ -155,6 +156,11 @@ impl Node {
             counts: Metrics::default(),
             saves: Arc::new(Jobs::default()),
             loads: Arc::new(Jobs::default()),
+            errands: Arc::new(Jobs::default()),
+            crew: Crew::default(),
+            repairing: Semaphore::new(limits.repair_transfers),
+            fetched: Versions::default(),
+            pushed: Versions::default(),
             names: Turns::default(),
         });
         for front in fronts {
@@ -171,6 +177,8 @@ impl Node {
         core.env.spawn(work::space::watch_space(core.clone()));
         core.env.spawn(work::collect::collect(core.clone()));
         core.env.spawn(work::describe::describe(core.clone()));
+        core.env.spawn(work::repair::repair(core.clone()));
+        core.env.spawn(work::scrub::scrub(core.clone()));
         Ok(Self { core })
     }
 

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod load;
 pub mod names;
 pub mod peers;
+pub mod repairs;
 pub mod save;
 pub mod show;
 pub mod watch;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
-    Loaded, NodeInfo, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved,
+    Loaded, NodeInfo, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, Repairs, SaveRequest, Saved,
     SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::codec;
@@ -164,5 +165,9 @@ impl Cairn for Service {
 
     async fn peers(self, _: Context, wait: Duration) -> Vec<PeerInfo> {
         self.reach_peers(wait).await
+    }
+
+    async fn repairs(self, _: Context, wait: Duration) -> Result<Repairs, Error> {
+        self.list_repairs(wait).await
     }
 }

@@ -1,8 +1,6 @@
 //! This node's local storage, as everything else uses it: whether there is room, how a copy comes to exist, and what
 //! an error of the disk means.
 
-mod keep;
-
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +20,7 @@ use crate::catalogue::Held;
 use crate::core::Core;
 use crate::data::refusal;
 use crate::env::{Disk, SegmentWriter};
-use keep::Keeps;
-pub use keep::Kept;
+use crate::versions::{Hold, Versions};
 
 /// What this node's storage is busy with.
 #[derive(Debug, Default)]
@@ -35,20 +32,20 @@ pub struct Storage {
     /// Held while it is decided whether a copy goes, and while it goes.
     pub deleting: tokio::sync::Mutex<()>,
     /// What loads are about to tell of.
-    keeps: Keeps,
+    kept: Versions,
 }
 
 impl Storage {
     /// Keeps what lies here of a version, and what comes, from the collector.
-    pub async fn keep(&self, segment: SegmentId, version: Version) -> Kept {
+    pub async fn keep(&self, segment: SegmentId, version: Version) -> Hold {
         // Whatever it is about to take is gone after this.
         let _alone = self.deleting.lock().await;
-        self.keeps.keep(segment, version)
+        self.kept.hold(segment, version)
     }
 
     /// Whether a load keeps what lies here of a version.
     pub fn is_kept(&self, segment: SegmentId, version: Version) -> bool {
-        self.keeps.holds(segment, version)
+        self.kept.is_held(segment, version)
     }
 }
 

@@ -3,7 +3,9 @@
 //! - [`lead`]: what only the leader does: ticks of log time, marks, voters, expiry;
 //! - [`handover`]: gives the lead away when this node's disk has no room;
 //! - [`collect`]: unlinks copies that can never be referenced again; the one place that deletes;
-//! - [`scrub`]: verifies a copy that somebody doubts;
+//! - [`repair`]: what only the leader does: has copies made again, and lets go of what is not needed;
+//! - [`verify`]: looks whether a copy is good, because somebody doubts it or wants to rely on it;
+//! - [`scrub`]: has every copy verified once in a while;
 //! - [`space`]: watches the disk's free space;
 //! - [`describe`]: tells the cluster what this node says of itself, when that changed.
 
@@ -11,5 +13,7 @@ pub mod collect;
 pub mod describe;
 pub mod handover;
 pub mod lead;
+pub mod repair;
 pub mod scrub;
 pub mod space;
+pub mod verify;

@@ -13,11 +13,14 @@ type Key = (SegmentId, Version, CopyId);
 
 /// What lies on one node.
 #[derive(Debug, Default)]
-pub struct MemCatalogue(Mutex<BTreeMap<Key, Held>>);
+pub struct MemCatalogue {
+    all: Mutex<BTreeMap<Key, Held>>,
+    scrubbed: Mutex<Option<Held>>,
+}
 
 impl MemCatalogue {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -40,6 +43,15 @@ impl Catalogue for MemCatalogue {
     fn page(&self, after: Option<&Held>, limit: usize) -> io::Result<Vec<Held>> {
         let from = after.map_or(Bound::Unbounded, |held| Bound::Excluded(held.key()));
         Ok(self.lock().range((from, Bound::Unbounded)).take(limit).map(|(_, held)| *held).collect())
+    }
+
+    fn scrubbed(&self) -> io::Result<Option<Held>> {
+        Ok(*self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_scrubbed(&self, last: Option<&Held>) -> io::Result<()> {
+        *self.scrubbed.lock().unwrap_or_else(PoisonError::into_inner) = last.copied();
+        Ok(())
     }
 
     fn replace(&self, all: &[Held]) -> io::Result<()> {

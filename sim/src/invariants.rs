@@ -8,7 +8,7 @@
 //! | D | a version is as [`durable`] as was acknowledged | the copies as a power cut would leave them |
 //! | E | nothing that counts is [`deleted`], and strays go | what the cluster counts on, and what lies on disks |
 //! | F | the same [`request`] gives the same result | the history of clients |
-//! | G | after faults the cluster is [`healed`] | what every node says |
+//! | G | after faults the cluster is [`healed`], and every version [`replicated`] again | what every node says |
 //! | H | whatever comes in, its cost is [`bounded`] | what was counted |
 //! | I | [`ids`] of nodes are never used again | every membership that was seen |
 //!
@@ -23,4 +23,5 @@ pub mod durable;
 pub mod healed;
 pub mod ids;
 pub mod owner;
+pub mod replicated;
 pub mod request;

@@ -8,7 +8,9 @@ mod lasting;
 mod leader;
 mod partition;
 mod power;
+mod repair;
 mod save_load;
+mod scrub;
 mod storage;
 
 use futures::FutureExt as _;
@@ -44,6 +46,8 @@ pub const ALL: &[Play] = &[
     play!(behind, Spec::default()),
     play!(lasting, Spec { executors: 3, storage: 1, ..Spec::slow() }),
     play!(asleep, Spec { executors: 4, ..Spec::default() }),
+    play!(repair, Spec { executors: 5, storage: 1, ..Spec::repairing() }),
+    play!(scrub, Spec::repairing()),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
 ];
 

@@ -55,6 +55,13 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// A cluster that soon makes copies again that lie on a node that is down, and reads all of them through.
+    pub fn repairing() -> Self {
+        let seconds = Duration::from_secs;
+        let limits = Limits { repair_after: seconds(8), scrub_period: seconds(15), ..Limits::default() };
+        Self { limits, ..Self::default() }
+    }
+
     /// A cluster whose every time is 200 times as long: hours pass in as many steps as seconds otherwise.
     pub fn slow() -> Self {
         const PACE: u32 = 200;

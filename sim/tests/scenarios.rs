@@ -28,6 +28,16 @@ fn what_a_load_tells_of_stays_though_everybody_slept_meanwhile() {
 }
 
 #[test]
+fn lost_copies_are_made_again_and_those_too_many_go() {
+    play("repair");
+}
+
+#[test]
+fn a_copy_that_rots_is_found_though_nobody_asks_for_it() {
+    play("scrub");
+}
+
+#[test]
 fn what_is_saved_on_one_node_loads_on_another() {
     play("save_load");
 }

@@ -75,6 +75,7 @@ impl Judge {
     /// The audit itself cannot go on; that the cluster does not become whole is one of those.
     pub fn audit(&mut self, site: &mut Site, history: &History, names: &[Name], seed: u64) -> anyhow::Result<()> {
         let nodes = site.until_whole()?;
+        site.until_repaired()?;
         let mut lives = Vec::new();
         for host in &site.hosts {
             let hello = site.wait(host.client(TRY).hello())?;

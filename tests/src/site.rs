@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use cairn_client::api::{NodeInfo, NodeState};
+use cairn_client::api::{NodeInfo, NodeState, RepairState};
 use cairn_client::dial::Client;
 use cairn_store::node::{NodeName, Role};
 use tokio::runtime::{Handle, Runtime};
@@ -213,6 +213,28 @@ impl Site {
             Ok(whole.then(|| nodes.clone()))
         });
         found.with_context(|| format!("G: {why}"))
+    }
+
+    /// Waits until nothing is left to be repaired, but for what cannot be.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub fn until_repaired(&self) -> anyhow::Result<()> {
+        let client = self.client(ASK);
+        let mut why = String::from("nobody was asked");
+        let repaired = within(PATIENCE, "every version has its copies", || {
+            let told = match self.runtime.block_on(client.repairs()) {
+                Ok(told) => told,
+                Err(error) => {
+                    why = error.to_string();
+                    return Ok(None);
+                }
+            };
+            let left = told.repairs.iter().find(|repair| repair.state != RepairState::Stuck);
+            why = left.map(|repair| format!("{repair:?}")).unwrap_or_default();
+            Ok(left.is_none().then_some(()))
+        });
+        repaired.with_context(|| why)
     }
 
     /// Ends every process at once.

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use cairn_store::id::{ClusterId, Incarnation, NodeId};
+use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Profile, Role};
+use cairn_store::segment::Version;
 use serde::{Deserialize, Serialize};
 
 /// A member, as `node ls` shows it.
@@ -99,6 +101,81 @@ pub struct PeerInfo {
     pub endpoint: String,
     /// How long it took to answer, on a connection that was open; none if it could not be reached in time.
     pub round_trip: Option<Duration>,
+}
+
+/// What is being done, and is to be done, so that every version has its copies and nothing more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repairs {
+    /// The most urgent first; [`super::REPAIRS_MAX`] of each state at most.
+    pub repairs: Vec<Repair>,
+    /// How many versions lack copies.
+    pub lacking: u64,
+    /// Bytes of all copies that are lacking.
+    pub bytes: u64,
+}
+
+/// One version's repair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// The segment's name.
+    pub name: Name,
+    /// The version.
+    pub version: Version,
+    /// What is to be done.
+    pub kind: RepairKind,
+    /// How far it is.
+    pub state: RepairState,
+    /// Where a copy is made, or lies that is not needed; none if no node was found.
+    pub node: Option<NodeName>,
+    /// Bytes of one copy.
+    pub size: u64,
+    /// Good copies that are counted on.
+    pub live: u32,
+    /// How many are wanted.
+    pub wanted: u32,
+    /// Why nothing can be done; none if something can.
+    pub why: Option<String>,
+}
+
+/// What a repair does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepairKind {
+    /// Makes a copy.
+    Copy,
+    /// Lets one go that is not needed.
+    Retire,
+}
+
+/// How far a repair is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepairState {
+    /// A node is at it, or waits for its turn.
+    Running,
+    /// Its time comes.
+    Planned,
+    /// Nothing can be done now.
+    Stuck,
+}
+
+impl fmt::Display for RepairKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Copy => "copy",
+            Self::Retire => "retire",
+        })
+    }
+}
+
+impl fmt::Display for RepairState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Planned => "planned",
+            Self::Stuck => "stuck",
+        })
+    }
 }
 
 /// A node that wants to be a member.

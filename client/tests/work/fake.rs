@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
-    Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, SaveRequest, Saved,
-    SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
+    Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, Repairs, SaveRequest,
+    Saved, SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::codec::answering;
 use cairn_client::wire::{self, Greeting, Offer, Pull, PullAnswer, Welcome};
@@ -377,6 +377,10 @@ impl Cairn for Fake {
     }
 
     async fn peers(self, _: Context, _: Duration) -> Vec<PeerInfo> {
+        panic!("nothing asks for it")
+    }
+
+    async fn repairs(self, _: Context, _: Duration) -> Result<Repairs, Error> {
         panic!("nothing asks for it")
     }
 }

@@ -185,6 +185,11 @@ impl SledCatalogue {
         Ok(())
     }
 
+    /// What is no copy: how far works are that go on after a restart.
+    fn progress(&self) -> io::Result<sled::Tree> {
+        self.db.open_tree("progress").map_err(local)
+    }
+
     /// Held while something is written.
     fn writing(&self) -> io::Result<RwLockReadGuard<'_, Stage>> {
         let stage = self.stage.read().unwrap_or_else(PoisonError::into_inner);
@@ -236,6 +241,23 @@ impl Catalogue for SledCatalogue {
         page.map(|item| item.map_err(local).and_then(|(key, value)| decode(&key, &value))).collect()
     }
 
+    fn scrubbed(&self) -> io::Result<Option<Held>> {
+        let found = self.progress()?.get(SCRUBBED).map_err(local)?;
+        // What cannot be read only costs a round that begins anew.
+        let read = |value: sled::IVec| record::decode::<Held>(HELD_KIND, &value).ok().map(|(held, _)| held);
+        Ok(found.and_then(read))
+    }
+
+    fn set_scrubbed(&self, last: Option<&Held>) -> io::Result<()> {
+        let _writing = self.writing()?;
+        let progress = self.progress()?;
+        match last {
+            Some(held) => progress.insert(SCRUBBED, encode(held)?).map_err(local)?,
+            None => progress.remove(SCRUBBED).map_err(local)?,
+        };
+        Ok(())
+    }
+
     fn replace(&self, all: &[Held]) -> io::Result<()> {
         let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
         if *stage == Stage::Closed {
@@ -262,6 +284,9 @@ impl Catalogue for SledCatalogue {
         self.checkpoint()
     }
 }
+
+/// The key of the scrub's progress.
+const SCRUBBED: &str = "scrubbed";
 
 /// Segment, version (big-endian, so that it sorts) and copy.
 const KEY_BYTES: usize = 40;

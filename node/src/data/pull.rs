@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncReadExt;
 
 use crate::core::Core;
-use crate::env::{SegmentWriter, Sink};
+use crate::env::{PayloadLimits, SegmentWriter, Sink};
 use crate::jobs::Meter;
 use crate::links::{LinkError, Port};
 use crate::storage::Room;
@@ -91,9 +91,9 @@ impl Incoming {
     /// Takes what it still lacks from one source. What was verified stays, whatever happens then.
     ///
     /// The result comes with the number of bytes that the source gave.
-    pub async fn pull(&self, core: &Core, source: &Holder) -> (u64, Result<(), PullError>) {
+    pub async fn pull(&self, core: &Core, source: &Holder, limits: PayloadLimits) -> (u64, Result<(), PullError>) {
         let before = self.bytes();
-        let result = self.pull_inner(core, source).await;
+        let result = self.pull_inner(core, source, limits).await;
         let mut inner = self.lock();
         let result = match (inner.mismatch.take(), inner.fault.take()) {
             (_, Some(fault)) => Err(PullError::Disk(fault)),
@@ -107,8 +107,8 @@ impl Incoming {
         (self.bytes() - before, result)
     }
 
-    async fn pull_inner(&self, core: &Core, source: &Holder) -> Result<(), PullError> {
-        let idle = core.limits.idle;
+    async fn pull_inner(&self, core: &Core, source: &Holder, limits: PayloadLimits) -> Result<(), PullError> {
+        let idle = limits.idle;
         let from_block = self.lock().verified;
         let mut stream = core.links.dial(source.node, Port::Data, None).await?;
         wire::send(&mut stream, &Pull { request: self.request, copy: source.copy, from_block }).await?;
@@ -126,7 +126,7 @@ impl Incoming {
         self.lock().table = Some(Arc::new(table));
         let left = self.size.saturating_sub(self.bytes());
         let sink = Box::new(IncomingSink(self.inner.clone()));
-        let received = stream.receive_payload(&core.env, left, sink, core.limits.payload()).await;
+        let received = stream.receive_payload(&core.env, left, sink, limits).await;
         received.map_err(WireError::Io)?;
         Ok(())
     }

@@ -59,6 +59,7 @@ pub async fn receive(
             .await?;
         written?;
         pace.moved(count as u64, env.clock.now())?;
+        env.clock.sleep(pace.early(env.clock.now())).await;
         left -= count as u64;
     }
     Ok(())

@@ -2,8 +2,9 @@
 
 use cairn_client::api::{LoadRequest, Loaded, Progress};
 pub use cairn_client::codec::context;
-use cairn_store::id::{CopyId, NodeId};
+use cairn_store::id::{CopyId, NodeId, RequestId, SegmentId};
 use cairn_store::meta::{Command, Reply};
+use cairn_store::segment::Version;
 use cairn_store::time::LogTime;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
@@ -14,6 +15,7 @@ use tarpc::context::Context;
 
 use super::types::{LogId, Types};
 use crate::core::Core;
+use crate::errand::{Errand, Report};
 use crate::service::Service;
 use crate::storage::Renewal;
 
@@ -69,6 +71,12 @@ pub trait Peer {
     async fn ping();
     /// To any node: whether its disk, asked now, has room for more than what frees space or keeps order (R17).
     async fn has_room() -> bool;
+    /// To a member, by the leader: its part in a repair.
+    async fn errand(request: RequestId, errand: Errand) -> Result<Progress<Report>, cairn_client::api::Error>;
+    /// To whoever saved a version: whether it still pushes copies of it.
+    async fn is_pushed(segment: SegmentId, version: Version) -> bool;
+    /// To the leader: the versions about which something is being done.
+    async fn repairing() -> Vec<(SegmentId, Version)>;
 }
 
 /// The service's side.
@@ -138,5 +146,22 @@ impl Peer for PeerServer {
 
     async fn has_room(self, _: Context) -> bool {
         self.core().has_room_now().await
+    }
+
+    async fn errand(
+        self,
+        _: Context,
+        request: RequestId,
+        errand: Errand,
+    ) -> Result<Progress<Report>, cairn_client::api::Error> {
+        self.0.core.run_errand(request, errand).await
+    }
+
+    async fn is_pushed(self, _: Context, segment: SegmentId, version: Version) -> bool {
+        self.core().pushed.is_held(segment, version)
+    }
+
+    async fn repairing(self, _: Context) -> Vec<(SegmentId, Version)> {
+        self.core().crew.at_work()
     }
 }

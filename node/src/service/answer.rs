@@ -99,7 +99,8 @@ impl Core {
             | Rejection::TooManyCopies
             | Rejection::NotEmpty
             | Rejection::NotExpired
-            | Rejection::TooFewStay { .. } => Error::new(Code::Internal, format!("{name}: {rejection}")),
+            | Rejection::TooFewStay { .. }
+            | Rejection::OwnersCopy => Error::new(Code::Internal, format!("{name}: {rejection}")),
         }
     }
 }

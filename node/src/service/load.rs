@@ -1,33 +1,27 @@
 //! A load: look up, obtain a verified copy in local storage, claim if asked.
 
-mod obtain;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{self, Code, Error, LoadRequest, Loaded, POLL, Progress, Source};
 use cairn_store::crash_point;
 use cairn_store::id::{CopyId, NodeId, RequestId};
-use cairn_store::meta::{Command, Outcome, Rejection, State};
+use cairn_store::meta::{Command, Outcome, Rejection};
 use cairn_store::node::Role;
-use cairn_store::segment::{CopyState, Epoch, Receipt, Segment, Standing, Version, VersionRecord};
-use cairn_store::time::LogTime;
+use cairn_store::segment::{CopyState, Epoch, Segment, Version, VersionRecord};
 
 use super::answer::{no_such_name, no_such_node, unexpected, without_version};
 use super::save::until;
 use super::{Service, WAIT_MAX};
 use crate::core::Core;
+use crate::fetch::{Fetch, Obtained};
 use crate::jobs::Meter;
 use crate::links::AskError;
 use crate::raft::rpc;
-use crate::storage::{RENEW_BEFORE, Renewal};
-use obtain::Obtained;
+use crate::storage::RENEW_BEFORE;
 
 /// After so many heads that moved away, claim first and load second (R3).
 const CLAIM_TRIES: u32 = 3;
-
-/// How long it is tried to learn the log time, for a receipt that ran out. The bytes are here, so it may fail.
-const RENEW_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Service {
     /// Loads here, or has the node that was named do it.
@@ -107,20 +101,23 @@ async fn run(core: &Arc<Core>, request: &LoadRequest, meter: Arc<Meter>) -> Resu
         let segment = view.state.by_name(&request.name).ok_or_else(|| no_such_name(&request.name))?;
         let (version, record) = wanted(segment, request)?;
         crash_point!("load.begin");
-        let loading = Loading { core, request, state: &view.state, segment, version, record };
+        let limits = core.limits.payload();
+        let (request_id, state) = (request.request, &view.state);
+        let fetch = Fetch { core, request: request_id, state, segment, version, record, limits, counted: false };
+        let loading = Loading { request, fetch };
         // Until the answer: what is brought here may lie here for hours before a quorum knows of it.
         let _kept = core.storage.keep(segment.id, version).await;
         // The head keeps moving: own it first, then nobody moves it any more.
         if request.claim && attempt > CLAIM_TRIES {
             let Some(epoch) = loading.claim(attempt, deadline).await? else { continue };
             // It is the owner now, whatever becomes of the bytes.
-            let obtained = loading.obtain(deadline, &meter).await.map_err(Error::unknown)?;
+            let obtained = loading.fetch.obtain(deadline, &meter).await.map_err(Error::unknown)?;
             return loading.finish(obtained, Some(epoch)).await.map_err(Error::unknown);
         }
-        let obtained = match loading.obtain(deadline, &meter).await {
+        let obtained = match loading.fetch.obtain(deadline, &meter).await {
             Ok(obtained) => obtained,
             // The version was retired while it was looked for: look up the head again (R13).
-            Err(e) if loading.is_gone() && attempt < ATTEMPTS_MAX && request.version.is_none() => {
+            Err(e) if loading.fetch.is_gone() && attempt < ATTEMPTS_MAX && request.version.is_none() => {
                 tracing::info!(name = %request.name, error = %e, "the version was retired meanwhile");
                 continue;
             }
@@ -177,29 +174,26 @@ fn wanted<'a>(segment: &'a Segment, request: &LoadRequest) -> Result<(Version, &
 
 /// One attempt at a load.
 struct Loading<'a> {
-    core: &'a Arc<Core>,
     request: &'a LoadRequest,
-    state: &'a State,
-    segment: &'a Segment,
-    version: Version,
-    record: &'a VersionRecord,
+    fetch: Fetch<'a>,
 }
 
 impl Loading<'_> {
     /// Becomes the owner of the head that was loaded; none if it moved meanwhile.
     async fn claim(&self, attempt: u32, deadline: Duration) -> Result<Option<Epoch>, Error> {
-        let Segment { id, name, epoch, head, .. } = self.segment;
+        let Fetch { core, segment, .. } = self.fetch;
+        let Segment { id, name, epoch, head, .. } = segment;
         let step = claim_step(self.request, attempt);
-        let deadline = deadline.max(self.core.env.clock.now() + self.request.wait);
+        let deadline = deadline.max(core.env.clock.now() + self.request.wait);
         let command = Command::Claim {
-            request: until(self.core, step, deadline),
+            request: until(core, step, deadline),
             segment: *id,
             epoch: *epoch,
             head: *head,
-            node: self.core.me(),
+            node: core.me(),
         };
         crash_point!("claim.begin");
-        let reply = self.core.propose(command, deadline).await?;
+        let reply = core.propose(command, deadline).await?;
         crash_point!("claim.done");
         match reply {
             Err(Rejection::HeadMoved { .. }) => Ok(None),
@@ -208,7 +202,7 @@ impl Loading<'_> {
                 let message = format!("{name} was removed, and registered anew, since this request was first made");
                 Err(Error::new(Code::Conflict, message).hint("load it with a new request").unknown())
             }
-            reply => match self.core.answer(name, reply)? {
+            reply => match core.answer(name, reply)? {
                 // The answer to an earlier try: it says nothing of the bytes that were loaded now.
                 Outcome::Claimed { epoch: taken, .. } if taken < *epoch => {
                     let message =
@@ -221,35 +215,22 @@ impl Loading<'_> {
         }
     }
 
-    /// Whether this node's own newer prefix shows that the version is gone.
-    fn is_gone(&self) -> bool {
-        let view = self.core.view.borrow();
-        let now = view.state.segments.get(&self.segment.id);
-        now.is_none_or(|segment| !segment.versions.contains_key(&self.version))
-    }
-
     async fn finish(&self, obtained: Obtained, claimed: Option<Epoch>) -> Result<Loaded, Error> {
-        let Self { core, request, state, segment, version, record } = self;
+        let Self { request, fetch } = self;
+        let Fetch { core, state, segment, version, record, .. } = *fetch;
         // A stale load asks nobody, and gives its copy a name of its own.
         if let Some(mut receipt) = obtained.receipt.filter(|_| !request.stale) {
             // A good copy takes the place of a bad one on the same node.
             let lost = record.copies.iter().any(|c| c.node == core.me() && c.state != CopyState::Durable);
             let wanted = claimed.is_some() || lost || obtained.replaces || state.missing_copies(segment, record) > 0;
             if wanted {
-                let confirm = |receipt| core.confirm(segment.id, *version, record.digest, receipt);
-                // Hours of log time may have passed on the way.
-                if confirm(receipt).await == Err(Rejection::ReceiptExpired)
-                    && let Ok(view) = core.read(core.env.clock.now() + RENEW_PATIENCE).await
-                {
-                    receipt = self.renewed(receipt, view.state.time).await?;
-                    let _ = confirm(receipt).await;
-                }
+                receipt = fetch.confirm(receipt).await?;
                 crash_point!("load.confirmed");
             }
             // What nothing refers to stays for a while at least, so that the application can use it.
             let time = core.now().state.time;
-            if receipt.until < time.after(RENEW_BEFORE) && !self.is_referenced(receipt.copy) {
-                self.renewed(receipt, time).await?;
+            if receipt.until < time.after(RENEW_BEFORE) && !fetch.is_referenced(receipt.copy) {
+                fetch.renewed(receipt, time).await?;
             }
         }
         let owner = if claimed.is_some() { Some(core.me()) } else { segment.owner };
@@ -258,7 +239,7 @@ impl Loading<'_> {
         Ok(Loaded {
             name: segment.name.clone(),
             kind: segment.kind,
-            version: *version,
+            version,
             epoch: claimed.unwrap_or(segment.epoch),
             size: record.size,
             digest: record.digest,
@@ -274,36 +255,16 @@ impl Loading<'_> {
         })
     }
 
-    /// A new word for a copy that nothing refers to yet, at this log time.
-    async fn renewed(&self, receipt: Receipt, time: LogTime) -> Result<Receipt, Error> {
-        match self.core.renew(receipt.copy, time).await {
-            Renewal::Renewed(receipt) => Ok(receipt),
-            Renewal::NotNow if receipt.until >= time => Ok(receipt),
-            // Another load may have confirmed it.
-            Renewal::Gone if self.is_referenced(receipt.copy) => Ok(receipt),
-            Renewal::Gone | Renewal::NotNow => {
-                let name = &self.segment.name;
-                let message =
-                    format!("the copy of {name} that was made here is gone again: it was let go of meanwhile");
-                Err(Error::unavailable(message).hint("load it again"))
-            }
-        }
-    }
-
-    fn is_referenced(&self, copy: CopyId) -> bool {
-        let state = self.core.now().state;
-        state.standing(self.segment.id, self.version, copy) == Standing::Referenced
-    }
-
     /// The file for the application. A stale load gives it a name in the spool: no reference will ever hold the copy.
     async fn path(&self, copy: CopyId) -> Result<std::path::PathBuf, Error> {
-        let disk = self.core.env.disk.clone();
+        let core = self.fetch.core;
+        let disk = core.env.disk.clone();
         if !self.request.stale {
             return Ok(disk.path(copy));
         }
         // Each load's own, which its caller removes: the same copy may be exposed already.
-        let file = format!("stale-{}", self.core.env.uuid());
-        let exposed = self.core.env.blocking(move || disk.expose(copy, &file)).await;
+        let file = format!("stale-{}", core.env.uuid());
+        let exposed = core.env.blocking(move || disk.expose(copy, &file)).await;
         exposed
             .and_then(|done| done)
             .map_err(|e| Error::new(Code::Internal, format!("the spool cannot be written: {e}")))

@@ -365,7 +365,7 @@ fn check_new(request: &SaveRequest) -> Result<(), Error> {
 }
 
 /// The nodes as placement sees them.
-pub(super) fn candidates(state: &State) -> Vec<Candidate> {
+pub fn candidates(state: &State) -> Vec<Candidate> {
     let candidate = |m: &Arc<cairn_store::node::Member>| Candidate {
         node: m.id,
         zone: m.profile.zone.clone(),

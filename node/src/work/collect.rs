@@ -11,7 +11,7 @@ use cairn_store::segment::{Copy, CopyState};
 use crate::catalogue::Held;
 use crate::core::Core;
 use crate::storage::passes_by;
-use crate::work::scrub::verify;
+use crate::work::verify::verify;
 
 /// How many copies are looked at in one step.
 const PAGE: usize = 256;

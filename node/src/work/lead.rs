@@ -9,7 +9,7 @@ use cairn_store::meta::state::REGISTRATION_TTL;
 use cairn_store::meta::{Command, State};
 use cairn_store::node::Role;
 use cairn_store::plan::liveness::{Sign, marks};
-use cairn_store::plan::voters::{Learner, grow};
+use cairn_store::plan::voters::{Learner, choose};
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 
@@ -58,6 +58,8 @@ pub async fn lead(core: Arc<Core>) {
             }
             mark(&core, &view.state, now.saturating_sub(since)).await;
             expire(&core, &view.state).await;
+            // With the marks that were just made: whoever is back keeps its vote.
+            let view = core.now();
             match membership(&core, &view).await {
                 Ok(true) => hurry_until = core.env.clock.now() + HURRY,
                 // Only between two changes of the membership.
@@ -135,7 +137,7 @@ async fn membership(core: &Core, view: &View) -> Result<bool, String> {
         return within(core, core.raft.change_membership(last.clone(), true)).await.map(|()| true);
     }
     let voters: BTreeSet<NodeId> = membership.voter_ids().map(NodeId).collect();
-    if let Some(voters) = grow(&learners(core, view), &voters) {
+    if let Some(voters) = choose(&learners(core, view), &voters) {
         tracing::info!(?voters, "the voters change");
         let ids: BTreeSet<u64> = voters.iter().map(|id| id.0).collect();
         return within(core, core.raft.change_membership(ids, true)).await.map(|()| true);
@@ -144,11 +146,13 @@ async fn membership(core: &Core, view: &View) -> Result<bool, String> {
 }
 
 fn learners(core: &Core, view: &View) -> Vec<Learner> {
+    let away = |id| id != core.me() && view.state.is_gone(id, core.limits.repair_after);
     let learner = |m: &Arc<cairn_store::node::Member>| Learner {
         node: m.id,
         zone: m.profile.zone.clone(),
         executor: m.profile.role == Role::Executor,
         ready: m.up && !m.draining && caught_up(core, m.id),
+        leaving: m.draining || away(m.id),
     };
     view.state.members.values().map(learner).collect()
 }

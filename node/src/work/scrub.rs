@@ -1,182 +1,112 @@
-//! Verifying a copy that somebody doubts. A bad one is put aside, and the cluster stops counting on it.
+//! Every copy of this node is read through once in a period, spread over it, so that a bad one is found while there are
+//! good ones.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use cairn_store::digest::{BLOCK_BYTES, block_count, block_len};
-use cairn_store::id::{CopyId, NodeId};
-use cairn_store::meta::{Command, Finding};
-use cairn_store::segment::{Copy, CopyState};
+use cairn_store::meta::Usage;
+use cairn_store::segment::Standing;
 
+use crate::catalogue::Held;
 use crate::core::Core;
-use crate::env::Disk;
+use crate::env::PayloadLimits;
 use crate::jobs::Meter;
-use crate::raft::rpc;
-use crate::storage::{passes_by, unreadable};
+use crate::storage::passes_by;
+use crate::work::verify::{Verdict, verify_slowly};
 
-/// The most copies that are looked at at once. What is doubted beyond is doubted again.
-const LOOKS_MAX: usize = 8;
+/// How many copies are taken from the catalogue at once.
+const PAGE: usize = 64;
+/// What a copy costs beside its bytes, in bytes: it is opened, and its table read.
+const COPY_COST: u64 = 64 << 10;
+/// The longest rest: a node that has little to read looks so often whether there is more.
+const REST_MAX: Duration = Duration::from_secs(60);
 
-/// The copies that are being looked at: each once at a time.
-#[derive(Clone, Debug, Default)]
-pub struct Looks(Arc<Mutex<BTreeSet<CopyId>>>);
-
-/// One look; ends when dropped.
-struct Look {
-    looks: Looks,
-    copy: CopyId,
-}
-
-impl Looks {
-    fn begin(&self, copy: CopyId) -> Option<Look> {
-        let mut looks = self.lock();
-        let begun = looks.len() < LOOKS_MAX && looks.insert(copy);
-        begun.then(|| Look { looks: self.clone(), copy })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<CopyId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// Runs until the node ends.
+pub async fn scrub(core: Arc<Core>) {
+    while !core.stop.is_set() {
+        match round(&core).await {
+            Ok(()) => {}
+            Err(e) if passes_by(&e) => tracing::warn!(error = %e, "the copies cannot be read through now"),
+            Err(e) => {
+                core.stop.fault(format!("the catalogue cannot be used: {e}"));
+                return;
+            }
+        }
+        // A node without copies rests here.
+        core.env.clock.sleep(REST_MAX.min(core.limits.scrub_period)).await;
     }
 }
 
-impl Drop for Look {
-    fn drop(&mut self) {
-        self.looks.lock().remove(&self.copy);
-    }
-}
-
-/// What a look at a copy found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Every block matches.
-    Good,
-    /// Some block does not.
-    Corrupt,
-    /// There is no such copy.
-    Missing,
-    /// It could not be looked at now.
-    Unknown,
-}
-
-/// Reads a whole copy and compares it with its table.
-pub async fn verify(core: &Core, copy: CopyId, meter: Arc<Meter>) -> Verdict {
-    let (disk, failures) = (core.env.disk.clone(), core.counts.checksum_failures.clone());
-    let failed = move || {
-        failures.inc();
-        Verdict::Corrupt
-    };
-    let look = move || match read_through(disk.as_ref(), copy, &meter) {
-        Ok(true) => Verdict::Good,
-        Ok(false) => failed(),
-        // Whoever looked just before may have put it aside: then it is not missing.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => match disk.quarantined() {
-            Ok(aside) if aside.contains(&copy) => Verdict::Corrupt,
-            Ok(_) => Verdict::Missing,
-            Err(_) => Verdict::Unknown,
-        },
-        // Damaged, or too short.
-        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => failed(),
-        // The disk cannot read its own bytes any more.
-        Err(e) if unreadable(&e) => failed(),
-        // Out of descriptors or of memory: that says nothing about the bytes.
-        Err(_) => Verdict::Unknown,
-    };
-    core.env.blocking(look).await.unwrap_or(Verdict::Unknown)
-}
-
-fn read_through(disk: &dyn Disk, copy: CopyId, meter: &Meter) -> io::Result<bool> {
-    let toc = disk.read_toc(copy)?;
-    let source = disk.open(copy)?;
-    let size = toc.table.size();
-    if source.size() != size || toc.table.digest() != toc.digest {
-        return Ok(false);
-    }
-    let mut buffer = vec![0; BLOCK_BYTES.min(usize::try_from(size).unwrap_or(BLOCK_BYTES))];
-    for index in 0..block_count(size) {
-        let block = buffer.get_mut(..block_len(size, index)).unwrap_or_default();
-        source.read_exact_at(block, index * BLOCK_BYTES as u64)?;
-        meter.tick(block.len() as u64);
-        if toc.table.verify(index, block).is_err() {
-            return Ok(false);
+/// From where the last round was broken off to the end of the catalogue.
+async fn round(core: &Arc<Core>) -> io::Result<()> {
+    let limits = PayloadLimits { rate_max: core.limits.scrub_rate, ..core.limits.payload() };
+    let catalogue = core.env.catalogue.clone();
+    let mut after: Option<Held> = core.env.blocking(move || catalogue.scrubbed()).await??;
+    loop {
+        let (catalogue, from) = (core.env.catalogue.clone(), after);
+        let page = core.env.blocking(move || catalogue.page(from.as_ref(), PAGE)).await??;
+        for held in &page {
+            let begun = core.env.clock.now();
+            let verdict = verify_slowly(core, held.copy, limits, &Meter::default()).await;
+            let counts = core.now().state.standing(held.segment, held.version, held.copy) == Standing::Referenced;
+            if counts && verdict != Verdict::Good {
+                tracing::warn!(copy = %held.copy, ?verdict, "the scrub found a copy that is not good");
+            }
+            core.lost(held.copy, verdict).await;
+            core.counts.scrubbed.inc_by(held.size);
+            // At once: the next life goes on here, and a page may last for days.
+            note(core, Some(*held)).await?;
+            rest(core, held.size, begun).await;
+            if core.stop.is_set() {
+                return Ok(());
+            }
+        }
+        after = page.last().copied();
+        if after.is_none() {
+            return note(core, None).await;
         }
     }
-    Ok(true)
 }
 
-impl Core {
-    /// Somebody doubts a copy of this node: look, in the background. Who doubts it meanwhile need not be heard.
-    pub fn suspect(self: &Arc<Self>, copy: CopyId) {
-        let Some(look) = self.looks.begin(copy) else { return };
-        let core = self.clone();
-        self.env.spawn(async move {
-            let _look = look;
-            let verdict = verify(&core, copy, Arc::default()).await;
-            core.lost(copy, verdict).await;
-        });
-    }
+async fn note(core: &Core, last: Option<Held>) -> io::Result<()> {
+    let catalogue = core.env.catalogue.clone();
+    core.env.blocking(move || catalogue.set_scrubbed(last.as_ref())).await?
+}
 
-    /// Asks a holder to look at its copy, in the background.
-    pub fn ask_to_look(self: &Arc<Self>, holder: NodeId, copy: CopyId) {
-        let core = self.clone();
-        self.env.spawn(async move {
-            let ask = |peer: rpc::PeerClient| async move { peer.suspect(rpc::context(), copy).await };
-            // It looks by itself at the latest when it serves the copy again.
-            let _ = core.links.ask(holder, core.limits.idle, ask).await;
-        });
-    }
-
-    /// Puts a bad copy aside and tells the cluster. A good one stays as it is.
-    pub async fn lost(&self, copy: CopyId, verdict: Verdict) {
-        let finding = match verdict {
-            Verdict::Good | Verdict::Unknown => return,
-            Verdict::Corrupt => Finding::Corrupt,
-            Verdict::Missing => Finding::Missing,
-        };
-        // Whoever doubts may know more than this node has applied. Without a leader, the next comparison tells.
-        let _ = self.read(self.env.clock.now() + self.limits.idle).await;
-        let state = self.now().state;
-        // A corrupt copy that was put aside is missed by whoever asks for it next: that is no second finding.
-        let mine = |c: &&Copy| c.id == copy && c.node == self.me() && c.state == CopyState::Durable;
-        let referenced = state.segments.values().find_map(|segment| {
-            let version = segment.versions.iter().find(|(_, record)| record.copies.iter().any(|c| mine(&c)))?;
-            Some((segment.id, *version.0))
-        });
-        if referenced.is_none() && verdict == Verdict::Missing {
-            // Long gone, or never here.
+/// Until the copy's part of the period is over. There may be more copies, and so less time for each, before that.
+async fn rest(core: &Core, size: u64, begun: Duration) {
+    while !core.stop.is_set() {
+        let usage = core.now().state.usage_of(core.me());
+        let took = core.env.clock.now().saturating_sub(begun);
+        let left = share(size, usage, core.limits.scrub_period).saturating_sub(took);
+        if left.is_zero() {
             return;
         }
-        let (disk, catalogue) = (self.env.disk.clone(), self.env.catalogue.clone());
-        let alone = self.storage.deleting.lock().await;
-        let put_aside = self.env.blocking(move || {
-            // Its `.toc` may be what is bad: then only the catalogue knows it.
-            let held = match referenced {
-                Some((segment, version)) => catalogue.find(segment, version)?.into_iter().find(|h| h.copy == copy),
-                None => disk.read_toc(copy).ok().map(|toc| crate::catalogue::Held::from(&toc)),
-            };
-            match disk.quarantine(copy) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-            held.map_or(Ok(()), |held| catalogue.remove(&held))
-        });
-        let put_aside = put_aside.await.and_then(|done| done);
-        drop(alone);
-        match put_aside {
-            Ok(()) => {}
-            Err(e) if passes_by(&e) => {
-                tracing::warn!(%copy, error = %e, "a bad copy could not be put aside now");
-                return;
-            }
-            Err(e) => {
-                self.stop.fault(format!("a bad copy could not be put aside: {e}"));
-                return;
-            }
-        }
-        tracing::error!(%copy, ?finding, "a copy of this node is lost");
-        if let Some((segment, version)) = referenced {
-            let deadline = self.env.clock.now() + self.limits.idle;
-            let _ = self.propose(Command::Lose { segment, version, copy, finding }, deadline).await;
-        }
+        core.env.clock.sleep(left.min(REST_MAX)).await;
+    }
+}
+
+/// A copy's part of the period.
+fn share(size: u64, all: Usage, period: Duration) -> Duration {
+    let cost = |bytes: u64, copies: u64| bytes.saturating_add(copies.saturating_mul(COPY_COST)) as f64;
+    let part = cost(size, 1) / cost(all.bytes, all.copies).max(cost(size, 1));
+    period.mul_f64(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_copies_together_take_the_whole_period() {
+        let period = Duration::from_secs(1000);
+        let sizes = [0, 1, 5 << 20, 1 << 30];
+        let all = Usage { copies: 4, bytes: sizes.iter().sum() };
+        let parts: Duration = sizes.iter().map(|size| share(*size, all, period)).sum();
+        assert!(parts.abs_diff(period) < Duration::from_millis(1), "{parts:?}");
+        assert!(share(0, all, period) > Duration::ZERO);
+        // A stray is not among those that are counted.
+        assert_eq!(share(10, Usage::default(), period), period);
     }
 }

@@ -22,11 +22,13 @@ use crate::cluster::Cluster;
 use crate::history::{Ask, Told, machine_of};
 use crate::invariants::acknowledged::Kept;
 use crate::invariants::healed::{self, Sight};
-use crate::invariants::{bounded, deleted};
+use crate::invariants::{bounded, deleted, replicated};
 use crate::world::Machine;
 
 /// How long a cluster may take to be whole again.
 const WHOLE_MAX: Duration = Duration::from_secs(90);
+/// How long repairs may take once the cluster is whole.
+const REPLICATED_MAX: Duration = Duration::from_secs(120);
 /// How long strays may stay once nobody can refer to them any more.
 const STRAYS_MAX: Duration = Duration::from_secs(30);
 /// How often the clocks leap meanwhile: not before the collectors had time for a pass.
@@ -52,6 +54,7 @@ pub(super) async fn heal_and_read(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> 
     end_drains(desk).await?;
     save_everywhere(desk).await?;
     whole(desk).await.context("after every executor had saved")?;
+    replicated(desk).await?;
     let executors: Vec<_> = living(desk).filter(|machine| machine.role == Role::Executor).cloned().collect();
     let kept = read::everything(desk, &executors).await?;
     end_garbage(desk).await?;
@@ -97,6 +100,26 @@ fn not_whole(desk: &Desk) -> anyhow::Result<Vec<String>> {
     let absent: BTreeSet<NodeName> =
         members.map(|member| member.profile.name.clone()).filter(|name| !here.contains(name)).collect();
     Ok(healed::violations(&sights, &absent.into_iter().collect::<Vec<_>>()))
+}
+
+/// G: every version has its copies again and nothing more.
+async fn replicated(desk: &Desk) -> anyhow::Result<()> {
+    let give_up = Instant::now() + REPLICATED_MAX;
+    loop {
+        let wrong = not_replicated(desk)?;
+        match wrong.first() {
+            None => return Ok(()),
+            Some(first) if Instant::now() >= give_up => bail!("{first} ({} in all)", wrong.len()),
+            Some(_) => sleep(GLANCE).await,
+        }
+    }
+}
+
+fn not_replicated(desk: &Desk) -> anyhow::Result<Vec<String>> {
+    let Some(view) = living(desk).next().and_then(|machine| machine.view()) else { bail!("no machine runs") };
+    let names: BTreeSet<NodeName> = living(desk).map(|machine| machine.node_name()).collect::<Result<_, _>>()?;
+    let members = view.state.members.values().filter(|member| names.contains(&member.profile.name));
+    Ok(replicated::violations(&view.state, &members.map(|member| member.id).collect()))
 }
 
 async fn end_drains(desk: &Desk) -> anyhow::Result<()> {

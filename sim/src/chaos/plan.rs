@@ -260,6 +260,8 @@ fn spec(rng: &SplitMix) -> Spec {
             reserve: 1 << 20,
             idle: Duration::from_secs(4),
             handshake: Duration::from_secs(2),
+            repair_after: Duration::from_secs(6),
+            scrub_period: Duration::from_secs(20),
             ..Limits::default()
         },
         raft: RaftTimes { snapshot_every: 60, log_kept: 20, ..RaftTimes::default() },

@@ -44,12 +44,14 @@ kinds!(
     Pinned,
     TooManyPins,
     TooFewStay,
+    OwnersCopy,
 );
 
 /// Refusals that no simulated cluster can meet, and why. Golden scripts and tests of bounds in the store meet them.
-pub const UNMET: [(&str, &str); 4] = [
+pub const UNMET: [(&str, &str); 5] = [
     ("TooManyNodes", "a thousand members"),
     ("TooManyCopies", "a thousand lost copies of a version"),
     ("TooManyPins", "64 pinned versions of a segment"),
     ("RequestsFull", "half a million answers"),
+    ("OwnersCopy", "a takeover by the holder of a copy that is just being let go"),
 ];

@@ -167,8 +167,10 @@ impl Striker<'_> {
 
     async fn after_failure(&self, machine: &Machine) {
         sleep(self.strike.span).await;
-        // A node that runs on has to go on.
-        if machine.is_on() && machine.disk.failed().is_none() && !machine.log.failed() {
+        // A node that runs on has to go on, and one that is off for another reason has to start. One that has met the failure
+        // stops by itself.
+        let stops = machine.is_on() && (machine.disk.failed().is_some() || machine.log.failed());
+        if !stops {
             machine.disk.clear_failures();
             machine.log.clear_failures();
         }

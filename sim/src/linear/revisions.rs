@@ -103,9 +103,11 @@ pub fn violations(history: &History, chronicle: &Chronicle) -> Vec<String> {
             let Some((to, told)) = &call.told else { continue };
             let from = first_asked.get(&call.request).copied().unwrap_or(call.asked);
             let explained = match (&call.ask, told) {
-                // Unless it was told before, and asked again.
+                // Unless it was told before and asked again, or so long ago, in log time, that nobody knows of it any more.
                 (Ask::Save { digest, .. }, Told::Refused(_) | Told::Absent)
-                    if committed.contains_key(digest) && !done.contains(&call.request) =>
+                    if committed.contains_key(digest)
+                        && !done.contains(&call.request)
+                        && from.is_remembered_at(*to) =>
                 {
                     Err("it was committed".into())
                 }

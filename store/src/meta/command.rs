@@ -399,4 +399,7 @@ pub enum Rejection {
         /// How many are needed.
         need: u8,
     },
+    /// A good copy of an owner that stays: its applications may use the file.
+    #[error("the copy is the owner's own")]
+    OwnersCopy,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::id::{CopyId, NodeId, SegmentId};
 use crate::meta::state::{State, Usage};
@@ -43,6 +44,11 @@ impl State {
     /// Whether copies on this node count as safe: it is a member, up, and stays.
     pub fn stays(&self, node: NodeId) -> bool {
         self.members.get(&node).is_some_and(|m| m.up && !m.draining)
+    }
+
+    /// Whether a node has been down for so long, in log time, that it is not waited for.
+    pub fn is_gone(&self, node: NodeId, after: Duration) -> bool {
+        self.down.get(&node).is_some_and(|since| since.after(after) <= self.time)
     }
 
     /// How many durable copies are missing; 0 if the version is fully replicated.

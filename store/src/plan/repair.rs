@@ -28,7 +28,7 @@ pub struct Rule {
     pub busy: BTreeSet<(SegmentId, Version)>,
     /// Bytes that are on their way to nodes.
     pub arriving: BTreeMap<NodeId, u64>,
-    /// Nodes that failed to take a copy a while ago.
+    /// Nodes that failed to take a copy, or to let it go, a while ago.
     pub failed: BTreeSet<(SegmentId, Version, NodeId)>,
 }
 
@@ -222,6 +222,9 @@ impl<'a> Planner<'a> {
         let leaving =
             || record.durable().find(|copy| self.sites.get(&copy.node).is_none_or(|s| s.candidate.draining));
         let goes = lost.or_else(leaving).or_else(|| self.surplus(of, segment, &staying))?;
+        if self.rule.failed.contains(&(of.segment, of.version, goes.node)) {
+            return None;
+        }
         let stay = staying.iter().filter(|copy| copy.id != goes.id).map(|copy| (copy.node, copy.id)).collect();
         Some(Step::Retire { of, copy: goes.id, node: goes.node, stay })
     }

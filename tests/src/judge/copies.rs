@@ -72,7 +72,7 @@ pub(super) fn judge(
                 pinned: found.pinned,
             };
             let on_disk = |copy: &Copy| digests.get(&copy.id).copied().flatten();
-            wrong.extend(durable::violations(name, found.version, &record, acknowledged.needed, on_disk));
+            wrong.extend(durable::violations_since(name, found.version, &record, acknowledged.needed, on_disk));
         }
     }
     Ok((compared, wrong))

@@ -157,6 +157,8 @@ pub(crate) enum ClusterCommand {
     Peers,
     /// Exit with 0 if the cluster is healthy, else with 1 and the reasons.
     Health,
+    /// List the copies that are made again, those that are not needed, and what is stuck and why.
+    Repairs,
 }
 
 #[derive(Debug, clap::Args)]

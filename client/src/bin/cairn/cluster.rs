@@ -23,3 +23,8 @@ pub(crate) async fn health(client: &Client, output: &Output) -> Result<u8, Repor
     output.print(&health)?;
     Ok(if health.healthy { 0 } else { 1 })
 }
+
+pub(crate) async fn repairs(client: &Client, output: &Output) -> Result<u8, Report> {
+    output.print(&views::Repairs::new(&client.repairs().await?))?;
+    Ok(0)
+}

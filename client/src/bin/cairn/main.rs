@@ -121,6 +121,7 @@ async fn run(args: Args, output: &Output, waiting: &Waiting) -> Result<u8, Repor
         Command::Cluster { command: ClusterCommand::Status } => cluster::status(&client, output).await,
         Command::Cluster { command: ClusterCommand::Peers } => cluster::peers(&client, output).await,
         Command::Cluster { command: ClusterCommand::Health } => cluster::health(&client, output).await,
+        Command::Cluster { command: ClusterCommand::Repairs } => cluster::repairs(&client, output).await,
         Command::Bench { command } => bench::run(&globals, command, output).await,
         Command::Completions { shell } => completions::run(shell, output),
         Command::Man { dir } => man::run(&dir),

@@ -16,7 +16,7 @@ use cairn_store::time::WallTime;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-pub(crate) use cluster::{Health, Node, Nodes, Peers, Status};
+pub(crate) use cluster::{Health, Node, Nodes, Peers, Repairs, Status};
 pub(crate) use news::News;
 pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Segments};
 pub(crate) use transfer::{Loaded, Saved};

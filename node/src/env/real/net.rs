@@ -134,7 +134,15 @@ impl Stream for Socket {
         let (socket, received) = env
             .blocking(move || {
                 let mut pace = Pace::new(limits, clock.now());
-                let mut moved = |bytes| pace.moved(bytes, clock.now());
+                let mut moved = |bytes| {
+                    pace.moved(bytes, clock.now())?;
+                    let early = pace.early(clock.now());
+                    if !early.is_zero() {
+                        // A thread of its own for as long as it lasts; the sender waits for the socket.
+                        std::thread::sleep(early);
+                    }
+                    Ok(())
+                };
                 let received = payload::receive(&socket, length, sink.as_mut(), &mut moved);
                 (socket, received)
             })

@@ -148,7 +148,9 @@ impl Transfer {
             return;
         }
         let core = self.order.core.clone();
+        let pushed = core.pushed.hold(self.order.target.segment, version);
         core.env.clone().spawn(async move {
+            let _pushed = pushed;
             while !self.pending.is_empty() {
                 let Some(news) = self.news.recv().await else { return };
                 let (Ok(Some(receipt)), Some(Ok(table))) = (self.take(news), self.order.table.borrow().clone())
@@ -175,7 +177,8 @@ impl Transfer {
                 Ok(Some(receipt))
             }
             // Nobody will take it any more.
-            News::Target(_, Err(PushError::Refused(refusal))) if refusal.code == RefusalCode::StaleEpoch => {
+            News::Target(node, Err(PushError::Refused(refusal))) if refusal.code == RefusalCode::StaleEpoch => {
+                self.pending.remove(&node);
                 let name = &self.order.request.name;
                 Err(Error::new(Code::Conflict, format!("{name} was taken over during the save"))
                     .hint(format!("see `cairn show {name}`; load the newest version before you go on")))

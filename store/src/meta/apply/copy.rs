@@ -68,6 +68,10 @@ impl State {
         if !record.refers_to(copy) {
             return Ok(Outcome::Done);
         }
+        let owners = |c: &Copy| c.id == copy && segment.owner == Some(c.node) && self.stays(c.node);
+        if record.durable().any(owners) {
+            return Err(Rejection::OwnersCopy);
+        }
         let stays = |c: &&Copy| c.id != copy && stay.contains(&c.id) && self.stays(c.node);
         let (have, need) = (record.durable().filter(stays).count(), record.copies_wanted());
         if have < need {

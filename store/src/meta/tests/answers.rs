@@ -25,10 +25,10 @@ fn every_answer_has_the_bytes_of_its_version() {
     let kept = std::fs::read(&path).unwrap();
     assert_eq!(State::read(&mut &kept[..]).unwrap().answers, state.answers);
     assert!(kept == written, "the same answers are written as other bytes");
-    // Version 1 had one kind of refusal less.
+    // Version 1 had two kinds of refusals less.
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers-v1.bin");
     let older = State::read(&mut &std::fs::read(&path).unwrap()[..]).unwrap().answers;
-    assert_eq!(older.len(), state.answers.len() - 1);
+    assert_eq!(older.len(), state.answers.len() - 2);
     assert!(older.iter().all(|(id, answer)| state.answers.get(id) == Some(answer)));
 }
 
@@ -78,6 +78,7 @@ fn replies() -> Vec<Reply> {
         R::Pinned(Version(5)),
         R::TooManyPins(64),
         R::TooFewStay { have: 1, need: 3 },
+        R::OwnersCopy,
     ];
     assert!(done.iter().map(outcome).eq(0..done.len()) && refused.iter().map(rejection).eq(0..refused.len()));
     done.into_iter().map(Ok).chain(refused.into_iter().map(Err)).collect()
@@ -126,5 +127,6 @@ fn rejection(rejection: &Rejection) -> usize {
         Rejection::Pinned(_) => 26,
         Rejection::TooManyPins(_) => 27,
         Rejection::TooFewStay { .. } => 28,
+        Rejection::OwnersCopy => 29,
     }
 }

@@ -176,6 +176,8 @@ fn one_too_many_goes_from_the_crowded_zone_and_never_from_the_owner() {
     let many = segment(1, 2, vec![copy(1), copy(2), copy(3), copy(4)]);
     sites[0].candidate.zone = "z3".into();
     assert_eq!(retired_from(&plan(&sites, [&many], &rule())), [3]);
+    let failed = BTreeSet::from([(many.id, Version(1), NodeId(3))]);
+    assert_eq!(plan(&sites, [&many], &Rule { failed, ..rule() }), Plan::default(), "not again at once");
     sites[0].candidate.zone = "z1".into();
     sites[1].candidate.bytes = 500;
     assert_eq!(retired_from(&plan(&sites, [&many], &rule())), [2], "the fullest");

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cairn_client::api;
 use cairn_store::id::{ClusterId, NodeId};
+use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
+use cairn_store::segment::Version;
 use serde::Serialize;
 
 use super::{bytes, millis, or_dash, yes_or};
@@ -160,6 +162,71 @@ impl View for Peers<'_> {
 
     fn lines(&self) -> serde_json::Result<Vec<String>> {
         lines_of(&self.peers)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Repair<'a> {
+    name: &'a Name,
+    version: Version,
+    action: api::RepairKind,
+    state: api::RepairState,
+    node: Option<&'a NodeName>,
+    size: u64,
+    live: u32,
+    wanted: u32,
+    why: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Repairs<'a> {
+    repairs: Vec<Repair<'a>>,
+    versions_lacking: u64,
+    bytes_lacking: u64,
+}
+
+impl<'a> Repairs<'a> {
+    pub(crate) fn new(told: &'a api::Repairs) -> Self {
+        let repair = |r: &'a api::Repair| Repair {
+            name: &r.name,
+            version: r.version,
+            action: r.kind,
+            state: r.state,
+            node: r.node.as_ref(),
+            size: r.size,
+            live: r.live,
+            wanted: r.wanted,
+            why: r.why.as_deref(),
+        };
+        let repairs = told.repairs.iter().map(repair).collect();
+        Self { repairs, versions_lacking: told.lacking, bytes_lacking: told.bytes }
+    }
+}
+
+impl View for Repairs<'_> {
+    fn table(&self) -> String {
+        if self.repairs.is_empty() {
+            return "nothing is to be repaired".into();
+        }
+        let rows = self.repairs.iter().map(|r| {
+            [
+                r.name.to_string(),
+                r.version.to_string(),
+                r.action.to_string(),
+                or_dash(r.node),
+                bytes(r.size),
+                format!("{} of {}", r.live, r.wanted),
+                r.state.to_string(),
+                or_dash(r.why),
+            ]
+        });
+        let rows = table(["NAME", "VERSION", "ACTION", "NODE", "SIZE", "LIVE", "STATE", "WHY"], rows);
+        let lack = if self.versions_lacking == 1 { "version lacks" } else { "versions lack" };
+        format!("{rows}\n\n{} {lack} copies of {} in all", self.versions_lacking, bytes(self.bytes_lacking))
+    }
+
+    fn lines(&self) -> serde_json::Result<Vec<String>> {
+        lines_of(&self.repairs)
     }
 }
 

@@ -228,6 +228,30 @@ fn nodes_and_the_cluster_print_every_key() {
         "under_replicated": 6, "quorum_margin": -1,
     });
     assert_eq!(json(&Status::new(&status)), expected);
+    let repair = |kind, state, node, why| api::Repair {
+        name: name(),
+        version: Version(3),
+        kind,
+        state,
+        node,
+        size: 10,
+        live: 1,
+        wanted: 3,
+        why,
+    };
+    let made = repair(api::RepairKind::Copy, api::RepairState::Running, Some(node("n2")), None);
+    let stuck = repair(api::RepairKind::Copy, api::RepairState::Stuck, None, Some("no room".into()));
+    let repairs = api::Repairs { repairs: vec![made, stuck], lacking: 2, bytes: 40 };
+    let view = Repairs::new(&repairs);
+    let common = |state: &str, node: Value, why: Value| {
+        json!({
+            "name": "db/main", "version": 3, "action": "copy", "state": state, "node": node, "size": 10, "live": 1,
+            "wanted": 3, "why": why,
+        })
+    };
+    let listed = [common("running", json!("n2"), json!(null)), common("stuck", json!(null), json!("no room"))];
+    assert_eq!(json(&view), json!({"repairs": listed, "versions_lacking": 2, "bytes_lacking": 40}));
+    assert!(view.lines().unwrap().len() == 2 && view.table().contains("1 of 3"), "{}", view.table());
     assert_eq!(json(&Health::new(vec![])), json!({"healthy": true, "reasons": []}));
     assert_eq!(json(&Health::new(vec!["n2 is down".into()])), json!({"healthy": false, "reasons": ["n2 is down"]}));
 }

@@ -211,6 +211,7 @@ fn plan_node(
         "# Made by `cairnd dev`, and kept as it is from then on.\n\
          [node]\nname = \"{name}\"\nrole = \"{role}\"\nzone = \"z{zone}\"\ndir = \".\"\n{capacity}\n\
          [listen]\nrpc = \"{rpc}\"\ndata = \"{data}\"\nhttp = \"{http}\"\n\n\
+         [repair]\nafter = \"10s\"\n\n\
          [limits]\ndown_after = \"2s\"\n"
     );
     // A file that is there may have been edited since.

@@ -1,4 +1,5 @@
-//! Getting a verified copy into local storage: the one that lies here, or one from the best source that delivers.
+//! Getting a verified copy into local storage: the one that lies here, or one from the best source that delivers. For a
+//! load, and for a repair.
 
 use std::io;
 use std::sync::Arc;
@@ -7,36 +8,69 @@ use std::time::Duration;
 use cairn_client::api::{Code, Error};
 use cairn_store::crash_point;
 use cairn_store::disk::Toc;
-use cairn_store::id::{CopyId, NodeId};
+use cairn_store::id::{CopyId, NodeId, RequestId};
+use cairn_store::meta::{Rejection, State};
 use cairn_store::node::Role;
 use cairn_store::plan::source::{Holder, rank};
-use cairn_store::segment::{CopyState, Receipt, Standing, VersionRecord};
+use cairn_store::segment::{CopyState, Receipt, Segment, Standing, Version, VersionRecord};
+use cairn_store::time::LogTime;
 
-use super::Loading;
 use crate::catalogue::Held;
 use crate::core::Core;
 use crate::data::QUARANTINED;
 use crate::data::pull::{Incoming, PullError};
+use crate::env::PayloadLimits;
 use crate::jobs::Meter;
-use crate::work::scrub::{Verdict, verify};
+use crate::storage::Renewal;
+use crate::work::verify::{Verdict, verify};
 
 /// How often the whole ranking is gone through: a source that was busy or restarting may deliver the next time.
 const ROUNDS_MAX: u32 = 3;
 /// The pause between two rounds.
 const ROUND_PAUSE: Duration = Duration::from_millis(300);
 
-/// A verified copy in local storage.
-pub(super) struct Obtained {
-    pub(super) copy: CopyId,
-    /// Of a copy that is new here.
-    pub(super) receipt: Option<Receipt>,
-    pub(super) sources: Vec<(NodeId, u64)>,
-    /// Whether a copy that lay here was found bad on the way.
-    pub(super) replaces: bool,
+/// How long it is tried to learn the log time, for a receipt that ran out. The bytes are here, so it may fail.
+const RENEW_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A version that is wanted here.
+pub struct Fetch<'a> {
+    /// The node that wants it.
+    pub core: &'a Arc<Core>,
+    /// For whom, as every transfer and every log line says.
+    pub request: RequestId,
+    /// What was known when it was asked for.
+    pub state: &'a State,
+    /// Its segment, in that state.
+    pub segment: &'a Segment,
+    /// Its number.
+    pub version: Version,
+    /// What it is.
+    pub record: &'a VersionRecord,
+    /// Bounds of each transfer.
+    pub limits: PayloadLimits,
+    /// Whether the copy must be one that counts, or can: one that lies here and was taken for lost will not do.
+    pub counted: bool,
 }
 
-impl Loading<'_> {
-    pub(super) async fn obtain(&self, deadline: Duration, meter: &Arc<Meter>) -> Result<Obtained, Error> {
+/// A verified copy in local storage.
+#[derive(Debug)]
+pub struct Obtained {
+    /// The copy.
+    pub copy: CopyId,
+    /// Of a copy that nothing refers to yet.
+    pub receipt: Option<Receipt>,
+    /// Who gave how many bytes.
+    pub sources: Vec<(NodeId, u64)>,
+    /// Whether a copy that lay here was found bad on the way.
+    pub replaces: bool,
+}
+
+impl Fetch<'_> {
+    /// Brings it here, from whoever has it. The version should be kept meanwhile ([`crate::storage::Storage::keep`]).
+    ///
+    /// # Errors
+    /// Nobody has good bytes, or nobody could give them in time; this node's disk is full or failed.
+    pub async fn obtain(&self, deadline: Duration, meter: &Arc<Meter>) -> Result<Obtained, Error> {
         let record = self.record;
         meter.expect(record.size);
         let (local, replaces) = self.local(record, meter).await;
@@ -47,7 +81,7 @@ impl Loading<'_> {
             let sources = vec![(self.core.me(), record.size)];
             return Ok(Obtained { copy, receipt, sources, replaces });
         }
-        let begun = Incoming::begin(self.core, self.request.request, record.size, record.digest, meter.clone()).await;
+        let begun = Incoming::begin(self.core, self.request, record.size, record.digest, meter.clone()).await;
         let incoming = begun.map_err(|e| disk_failed(self.core, &e))?;
         let obtained = match self.pull_from_any(&incoming, record, replaces, deadline).await {
             Ok(sources) => meter.while_ticking(&self.core.env, self.publish(&incoming, sources)).await,
@@ -60,6 +94,56 @@ impl Loading<'_> {
         obtained
     }
 
+    /// Tells the cluster of a copy that is new here. Hours of log time may have passed on the way: then with a new word
+    /// for it. A refusal, or a cluster that cannot be told, is not an error: the copy is one that nothing refers to.
+    ///
+    /// # Errors
+    /// The copy is gone again.
+    pub async fn confirm(&self, receipt: Receipt) -> Result<Receipt, Error> {
+        let (core, digest) = (self.core, self.record.digest);
+        let confirm = |receipt| core.confirm(self.segment.id, self.version, digest, receipt);
+        if confirm(receipt).await == Err(Rejection::ReceiptExpired)
+            && let Ok(view) = core.read(core.env.clock.now() + RENEW_PATIENCE).await
+        {
+            let receipt = self.renewed(receipt, view.state.time).await?;
+            let _ = confirm(receipt).await;
+            return Ok(receipt);
+        }
+        Ok(receipt)
+    }
+
+    /// A new word for a copy that nothing refers to yet, at this log time.
+    ///
+    /// # Errors
+    /// The copy is gone again.
+    pub async fn renewed(&self, receipt: Receipt, time: LogTime) -> Result<Receipt, Error> {
+        match self.core.renew(receipt.copy, time).await {
+            Renewal::Renewed(receipt) => Ok(receipt),
+            Renewal::NotNow if receipt.until >= time => Ok(receipt),
+            // Another load may have confirmed it.
+            Renewal::Gone if self.is_referenced(receipt.copy) => Ok(receipt),
+            Renewal::Gone | Renewal::NotNow => {
+                let name = &self.segment.name;
+                let message =
+                    format!("the copy of {name} that was made here is gone again: it was let go of meanwhile");
+                Err(Error::unavailable(message).hint("load it again"))
+            }
+        }
+    }
+
+    /// Whether the cluster refers to a copy, as far as this node knows now.
+    pub fn is_referenced(&self, copy: CopyId) -> bool {
+        let state = self.core.now().state;
+        state.standing(self.segment.id, self.version, copy) == Standing::Referenced
+    }
+
+    /// Whether this node's own newer prefix shows that the version is gone.
+    pub fn is_gone(&self) -> bool {
+        let view = self.core.view.borrow();
+        let now = view.state.segments.get(&self.segment.id);
+        now.is_none_or(|segment| !segment.versions.contains_key(&self.version))
+    }
+
     /// The copy that lies here, if it verifies and stays; and whether one was found that does not verify.
     async fn local(&self, record: &VersionRecord, meter: &Arc<Meter>) -> (Option<Held>, bool) {
         let core = self.core;
@@ -67,7 +151,11 @@ impl Loading<'_> {
         let found = core.env.blocking(move || catalogue.find(segment, version)).await;
         let Ok(found) = found.and_then(|found| found) else { return (None, false) };
         // The load keeps it from the collector, and renews its time.
-        let stays = |held: &Held| self.state.standing(segment, version, held.copy) != Standing::Ended;
+        let stays = |held: &Held| match self.state.standing(segment, version, held.copy) {
+            Standing::Referenced | Standing::Open => true,
+            Standing::Lost => !self.counted,
+            Standing::Ended => false,
+        };
         let mut found: Vec<Held> = found.into_iter().filter(|h| h.digest == record.digest && stays(h)).collect();
         // A stray may share its bytes with a file that was given back to an application.
         found.sort_by_key(|held| !record.refers_to(held.copy));
@@ -101,7 +189,7 @@ impl Loading<'_> {
             reasons.clear();
             reasons.extend(self.own_reason(record, bad_here));
             for source in &holders {
-                let (bytes, result) = incoming.pull(core, source).await;
+                let (bytes, result) = incoming.pull(core, source, self.limits).await;
                 if bytes > 0 {
                     given.push((source.node, bytes));
                 }
@@ -116,7 +204,7 @@ impl Loading<'_> {
                     Err(error) => error,
                 };
                 tracing::warn!(
-                    name = %self.segment.name, request = %self.request.request, node = %core.name_of(source.node),
+                    name = %self.segment.name, request = %self.request, node = %core.name_of(source.node),
                     copy = %source.copy, %error, "a source failed"
                 );
                 reasons.push(format!("{}: {error}", core.name_of(source.node)));
@@ -194,8 +282,8 @@ fn disk_failed(core: &Core, error: &io::Error) -> Error {
 }
 
 /// Corrupt if every source answered and none had good bytes; unavailable if one may still have them.
-fn no_source(loading: &Loading<'_>, passing: bool, reasons: &[String]) -> Error {
-    let (name, version) = (&loading.segment.name, loading.version);
+fn no_source(fetch: &Fetch<'_>, passing: bool, reasons: &[String]) -> Error {
+    let (name, version) = (&fetch.segment.name, fetch.version);
     let why = if reasons.is_empty() { "it has no holders".to_owned() } else { reasons.join("; ") };
     if passing {
         let message = format!("no holder of version {version} of {name} could deliver it: {why}");
