@@ -270,7 +270,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
     let usize_of = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(PERMITS_MAX);
     let (repair_rate, repair_transfers) =
         (values.parse("repair.rate", rate)?, usize_of(values.parse("repair.transfers", count)?));
-    let least = Limits::default().rate_min.saturating_mul(u64::try_from(repair_transfers).unwrap_or(u64::MAX));
+    let least = REPAIR_RATE_MIN.saturating_mul(u64::try_from(repair_transfers).unwrap_or(u64::MAX));
     if repair_rate < least {
         let hint = format!("write {least} bytes or more, or lower repair.transfers: slower transfers are given up");
         return Err(values.wrong("repair.rate", "is too little for so many transfers", &hint));
@@ -290,6 +290,10 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         ..Limits::default()
     })
 }
+
+/// The least that one transfer of a repair may take, in bytes a second: a block. One that takes it more slowly is silent for
+/// longer than its sender waits.
+const REPAIR_RATE_MIN: u64 = 1 << 20;
 
 /// The most of anything that is counted.
 const PERMITS_MAX: usize = 1 << 20;

@@ -118,6 +118,18 @@ fn values_that_make_no_sense_are_refused_where_they_stand() {
 }
 
 #[test]
+fn each_transfer_of_a_repair_has_its_least_rate() {
+    let limits = |flags: &[&str]| parse(MINIMAL, flags, &[]).map(|config| config.limits);
+    assert_eq!(limits(&["repair.rate=4MiB", "repair.transfers=4"]).unwrap().repair_payload().rate_max, 1 << 20);
+    let error = limits(&["repair.rate=4MiB", "repair.transfers=5"]).unwrap_err();
+    assert!(error.message.contains("repair.rate") && error.hint.contains("5242880"), "{error:?}");
+    for zero in ["repair.rate=0", "repair.scrub_rate=0", "repair.transfers=0"] {
+        assert!(limits(&[zero]).is_err(), "{zero}");
+    }
+    assert!(limits(&["repair.scrub_every=366d"]).is_ok() && limits(&["repair.scrub_every=367d"]).is_err());
+}
+
+#[test]
 fn a_level_is_a_word_and_directives_are_more() {
     for level in ["off", "WARN", "trace", "info,cairn_node=debug", "cairn_node=debug", "warn,cairn_node[save]=trace"]
     {
