@@ -41,7 +41,7 @@ pub enum Errand {
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// A verified copy is there, and the cluster was told if it could be.
+    /// A verified copy is there, and the cluster counts it.
     Fetched,
     /// So the copy was found.
     Verified(Verdict),

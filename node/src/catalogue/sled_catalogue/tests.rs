@@ -38,6 +38,26 @@ fn open(path: &Path, boot_id: &str) -> (SledCatalogue, Trust) {
 }
 
 #[test]
+fn how_far_the_scrub_is_stays_over_a_restart_and_is_no_copy() {
+    let (_dir, path) = folder();
+    let (catalogue, _) = open(&path, "boot");
+    catalogue.replace(&all(1..4)).unwrap();
+    assert_eq!(catalogue.scrubbed().unwrap(), None);
+    catalogue.set_scrubbed(Some(&held(2))).unwrap();
+    catalogue.close().unwrap();
+    drop(catalogue);
+
+    let (catalogue, trust) = open(&path, "another boot");
+    assert_eq!((trust, catalogue.scrubbed().unwrap()), (Trust::Complete, Some(held(2))));
+    // A copy that is gone is as good a place to go on from.
+    catalogue.remove(&held(2)).unwrap();
+    let after = catalogue.scrubbed().unwrap();
+    assert_eq!(catalogue.page(after.as_ref(), 10).unwrap(), [held(3)]);
+    catalogue.set_scrubbed(None).unwrap();
+    assert_eq!((catalogue.scrubbed().unwrap(), catalogue.page(None, 10).unwrap()), (None, all([1, 3].into_iter())));
+}
+
+#[test]
 fn it_holds_what_it_is_told() {
     let (_dir, path) = folder();
     let (catalogue, trust) = open(&path, "boot");
