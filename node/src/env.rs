@@ -87,11 +87,20 @@ impl Env {
     }
 
     /// `work`, or `None` if it takes longer than `limit`.
-    pub async fn timeout<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            value = work => Some(value),
-            () = self.clock.sleep(limit) => None,
+    ///
+    /// The work is put on the heap: a future that waits for it within another one would hold it twice, and requests,
+    /// which are moved several times before they run, would be ten times larger.
+    pub fn timeout<T, F>(&self, limit: Duration, work: F) -> impl Future<Output = Option<T>> + use<T, F>
+    where
+        F: Future<Output = T>,
+    {
+        let (mut work, sleep) = (Box::pin(work), self.clock.sleep(limit));
+        async move {
+            tokio::select! {
+                biased;
+                value = &mut work => Some(value),
+                () = sleep => None,
+            }
         }
     }
 }

@@ -103,7 +103,8 @@ impl Links {
         if let Some(client) = self.lock().get(&to) {
             return Ok(client.clone());
         }
-        let client = self.open(to, None).await?;
+        // Rare and large: not within the future of everything that is asked.
+        let client = Box::pin(self.open(to, None)).await?;
         self.lock().insert(to, client.clone());
         Ok(client)
     }

@@ -2,20 +2,19 @@
 //!
 //! Only our own events count: what libraries say may name real instants and random ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::{self, Handle};
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The trace of this process. Clones are the same trace.
@@ -26,6 +25,8 @@ pub struct Trace(Arc<Inner>);
 struct Inner {
     now_us: AtomicU64,
     hasher: Mutex<blake3::Hasher>,
+    /// Whose runtime it is. turmoil's own span would tell too, but it is made anew for each machine in each step.
+    machines: Mutex<HashMap<runtime::Id, String>>,
     rejections: Mutex<BTreeMap<String, u64>>,
     tell: bool,
 }
@@ -37,13 +38,19 @@ impl Trace {
     /// The process has another subscriber.
     pub fn begin(tell: bool) -> anyhow::Result<Self> {
         let trace = Self(Arc::new(Inner { tell, ..Inner::default() }));
-        // turmoil's span tells whose turn it is.
-        let mut heard = Targets::new().with_target("cairn", Level::TRACE).with_target("turmoil", Level::INFO);
+        let mut heard = Targets::new().with_target("cairn", Level::TRACE);
         if tell {
             heard = heard.with_target("openraft", Level::INFO);
         }
-        tracing_subscriber::registry().with(trace.clone().with_filter(heard)).try_init()?;
+        tracing_subscriber::registry().with(heard).with(trace.clone()).try_init()?;
         Ok(trace)
+    }
+
+    /// From now on what this runtime tells is told of `machine`.
+    pub fn here(&self, machine: &str) {
+        if let Ok(runtime) = Handle::try_current() {
+            self.machines().insert(runtime.id(), machine.to_owned());
+        }
     }
 
     /// The world's time, which events get. It moves in steps: an event within a step has the step's time.
@@ -61,37 +68,23 @@ impl Trace {
         let hasher = self.0.hasher.lock().unwrap_or_else(PoisonError::into_inner);
         hasher.finalize().to_hex().as_str().chars().take(16).collect()
     }
+
+    fn machines(&self) -> MutexGuard<'_, HashMap<runtime::Id, String>> {
+        self.0.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// On which machine.
-struct Machine(String);
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trace {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if attributes.metadata().name() == "node"
-            && let Some(span) = context.span(id)
-        {
-            let mut text = Text::default();
-            attributes.record(&mut text);
-            span.extensions_mut().insert(Machine(text.0));
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+impl<S: Subscriber> Layer<S> for Trace {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let ours = metadata.target().starts_with("cairn");
-        if !ours && !metadata.target().starts_with("openraft") {
-            return;
-        }
         let now = self.0.now_us.load(Ordering::Relaxed);
         let mut text = Text::default();
         let _ = write!(text.0, "{:>10.3}ms", Duration::from_micros(now).as_secs_f64() * 1e3);
-        if let Some(scope) = context.event_scope(event) {
-            for span in scope {
-                if let Some(Machine(name)) = span.extensions().get::<Machine>() {
-                    text.0.push_str(name);
-                }
-            }
+        if let Ok(runtime) = Handle::try_current()
+            && let Some(machine) = self.machines().get(&runtime.id())
+        {
+            let _ = write!(text.0, " {machine}");
         }
         let _ = write!(text.0, " {} {}", metadata.level(), metadata.target());
         event.record(&mut text);

@@ -137,17 +137,24 @@ where
     let machines = machines(&spec, seed);
     let seeds: Rc<[String]> = machines.iter().map(|machine| machine.rpc()).collect();
     for machine in &machines {
-        let (here, spec, seeds) = (machine.clone(), spec.clone(), seeds.clone());
+        let (here, spec, seeds, trace) = (machine.clone(), spec.clone(), seeds.clone(), trace.clone());
         sim.host(machine.name.as_str(), move || {
-            let (machine, spec, seeds) = (here.clone(), spec.clone(), seeds.clone());
-            async move { Ok(boot::boot(machine, spec, seed, seeds).await?) }
+            let (machine, spec, seeds, trace) = (here.clone(), spec.clone(), seeds.clone(), trace.clone());
+            async move {
+                trace.here(&machine.name);
+                Ok(boot::boot(machine, spec, seed, seeds).await?)
+            }
         });
     }
     let (control, oracle) = (Rc::new(Control::default()), Rc::new(RefCell::new(Oracle::default())));
     let rng = SplitMix::of(seed, "scenario", 0);
     let cluster = Cluster::new(machines.clone(), control.clone(), oracle.clone(), rng, spec.clone());
     let scenario = scenario(cluster);
-    sim.client("client", async move { Ok(scenario.await?) });
+    let told = trace.clone();
+    sim.client("client", async move {
+        told.here("client");
+        Ok(scenario.await?)
+    });
 
     let world = World { machines, power: SplitMix::of(seed, "power", 0), latency: spec.latency_ms_max };
     loop {

@@ -173,21 +173,22 @@ impl Core {
     async fn propose_at(&self, leader: NodeId, command: Command, limit: Duration) -> Result<Decided, NotNow> {
         let sent = command.clone();
         let there = |peer: PeerClient| async move { peer.propose(context(), sent).await };
-        self.here_or_there(leader, limit, self.propose_here(command), there).await
+        self.here_or_there(leader, limit, || self.propose_here(command), there).await
     }
 
-    async fn here_or_there<T, F>(
+    async fn here_or_there<T, H, F>(
         &self,
         leader: NodeId,
         limit: Duration,
-        here: impl Future<Output = Result<T, NotNow>>,
+        here: impl FnOnce() -> H,
         there: impl FnOnce(PeerClient) -> F,
     ) -> Result<T, NotNow>
     where
+        H: Future<Output = Result<T, NotNow>>,
         F: Future<Output = Result<Result<T, NotNow>, RpcError>>,
     {
         if leader == self.me() {
-            return self.env.timeout(limit, here).await.unwrap_or(Err(NotNow::Unsure));
+            return self.env.timeout(limit, here()).await.unwrap_or(Err(NotNow::Unsure));
         }
         match self.links.ask(leader, limit, there).await {
             Ok(answer) => answer,
@@ -220,7 +221,7 @@ impl Core {
 
     async fn read_index_at(&self, leader: NodeId, limit: Duration) -> Result<Option<LogId>, NotNow> {
         let there = |peer: PeerClient| async move { peer.read_index(context()).await };
-        self.here_or_there(leader, limit, self.read_index_here(), there).await
+        self.here_or_there(leader, limit, || self.read_index_here(), there).await
     }
 
     /// The entry that a linearizable read must have applied, if this node leads with a quorum (ReadIndex).
