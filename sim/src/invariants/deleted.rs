@@ -26,7 +26,8 @@ pub fn missing(node: (NodeId, &NodeName), state: &State, holds: impl Fn(CopyId, 
 }
 
 /// Copies that counted and do not any more, although their version lives and no fault touched them: whoever holds them
-/// spoilt them, or cannot read them. One that is not needed may go where enough are left (R8).
+/// spoilt them, or cannot read them. One that is not needed may go where enough are left (R8); another one may have been made
+/// there by the time that anybody looks.
 pub fn given_up(before: &State, after: &State, harmed: impl Fn(NodeId, CopyId) -> bool) -> Vec<String> {
     let mut wrong = Vec::new();
     for item in before.segments.diff(&after.segments) {
@@ -34,9 +35,7 @@ pub fn given_up(before: &State, after: &State, harmed: impl Fn(NodeId, CopyId) -
         for (version, record) in &old.versions {
             let Some(now) = new.versions.get(version) else { continue };
             let counts = |copy: &&Copy| now.durable().any(|kept| kept.id == copy.id);
-            // One that was lost and made again has another one in its place.
-            let replaced = |copy: &&Copy| now.copies.iter().any(|kept| kept.node == copy.node);
-            let retired = |copy: &&Copy| now.ended.contains(&copy.id) && !replaced(copy);
+            let retired = |copy: &&Copy| now.ended.contains(&copy.id);
             for copy in record.durable().filter(|copy| !counts(copy) && !retired(copy) && !harmed(copy.node, copy.id))
             {
                 let (name, id, node) = (&new.name, copy.id, copy.node);
