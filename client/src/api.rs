@@ -9,6 +9,7 @@
 
 mod cluster;
 mod error;
+mod member;
 mod segment;
 mod transfer;
 mod watch;
@@ -27,6 +28,7 @@ pub use cluster::{
     Repairs,
 };
 pub use error::{Code, Error, Outcome};
+pub use member::{Block, Drain, Loss, Removal, RemoveNodeRequest};
 pub use segment::{
     ClaimRequest, Claimed, ListRequest, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
     UnpinRequest, VersionDetail,
@@ -48,6 +50,9 @@ pub const EVENTS_MAX: usize = 1000;
 
 /// The most repairs that [`Cairn::repairs`] names.
 pub const REPAIRS_MAX: usize = 1000;
+
+/// The most segments that [`Cairn::drained`] and [`Cairn::removal`] name.
+pub const BLOCKS_MAX: usize = 1000;
 
 /// The service of a node.
 #[tarpc::service]
@@ -78,7 +83,8 @@ pub trait Cairn {
     async fn health() -> Health;
     /// Makes a node a member. Idempotent by its incarnation.
     async fn join(request: JoinRequest) -> Result<Joined, Error>;
-    /// Starts or stops emptying a node: no new copies go there.
+    /// Starts or stops emptying a node: no new copies go there, those that lie there are made again elsewhere, and what it
+    /// owns has no owner any more. [`Cairn::drained`] says how far that is.
     async fn drain(node: NodeName, draining: bool, wait: Duration) -> Result<(), Error>;
     /// Keeps a version whatever comes after it.
     async fn pin(request: PinRequest) -> Result<(), Error>;
@@ -88,6 +94,14 @@ pub trait Cairn {
     async fn peers(wait: Duration) -> Vec<PeerInfo>;
     /// What is being done, and is to be done, so that every version has its copies.
     async fn repairs(wait: Duration) -> Result<Repairs, Error>;
+    /// How far a node is emptied; if `foretell`, what would be to do if that began now.
+    async fn drained(node: NodeName, foretell: bool, wait: Duration) -> Result<Drain, Error>;
+    /// What the removal of a node would come to. Changes nothing.
+    async fn removal(node: NodeName, force: bool, wait: Duration) -> Result<Removal, Error>;
+    /// Ends a node's membership: gives up what is left on it, and takes its vote away. Asked again until it is done.
+    async fn remove_node(request: RemoveNodeRequest) -> Result<Progress<()>, Error>;
+    /// Why a node should not be stopped now; it may be if nothing is listed.
+    async fn check_stop(node: NodeName, wait: Duration) -> Result<Health, Error>;
 }
 
 /// Work that goes on, or its result.

@@ -1,17 +1,19 @@
 //! The short requests, one method each. All are retried until answered or until the client's time is over.
 
-use cairn_store::id::{Incarnation, RequestId};
+use cairn_store::id::{Incarnation, NodeId, RequestId};
 use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Profile};
 use cairn_store::segment::{Epoch, Version};
+use tokio::time::{Instant, sleep};
 
 use crate::api::{
-    ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo, PAGE_MAX,
-    PeerInfo, PinRequest, ReleaseRequest, RemoveRequest, Repairs, SegmentDetail, SegmentSummary, UnpinRequest,
+    ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo,
+    PAGE_MAX, PeerInfo, PinRequest, Progress, ReleaseRequest, Removal, RemoveNodeRequest, RemoveRequest, Repairs,
+    SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use crate::dial::{Client, Session};
 use crate::request;
-use crate::retry::{Failure, Retry};
+use crate::retry::{Failure, PAUSE_MIN, Retry};
 use crate::save::ANSWER_MAX;
 
 impl Client {
@@ -203,6 +205,58 @@ impl Client {
         self.call(true, |client, context| {
             let node = node.clone();
             async move { client.drain(context, node, draining, wait).await }
+        })
+        .await
+    }
+
+    /// How far a node is emptied; if `foretell`, what would be to do if that began now.
+    pub async fn drained(&self, node: &NodeName, foretell: bool) -> Result<Drain, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| {
+            let node = node.clone();
+            async move { client.drained(context, node, foretell, wait).await }
+        })
+        .await
+    }
+
+    /// What [`Client::remove_node`] would come to. Changes nothing.
+    pub async fn check_remove_node(&self, node: &NodeName, force: bool) -> Result<Removal, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| {
+            let node = node.clone();
+            async move { client.removal(context, node, force, wait).await }
+        })
+        .await
+    }
+
+    /// Ends a node's membership, by the id that [`Client::check_remove_node`] tells. Lasts as long as it goes on.
+    pub async fn remove_node(&self, node: NodeId, force: bool) -> Result<(), Error> {
+        let request = RemoveNodeRequest { node, force, wait: self.wait() };
+        let mut left = u64::MAX;
+        let mut still = Instant::now();
+        loop {
+            let asked = self.call(true, |client, context| {
+                let request = request.clone();
+                async move { client.remove_node(context, request).await }
+            });
+            match asked.await? {
+                Progress::Done(()) => return Ok(()),
+                Progress::Running { total, .. } if total < left => (left, still) = (total, Instant::now()),
+                Progress::Running { .. } if still.elapsed() < self.timeout() => sleep(PAUSE_MIN).await,
+                Progress::Running { .. } => {
+                    let message = format!("the removal of node {node} does not go on");
+                    return Err(Error::unavailable(message).unknown().hint("ask again: what was done stays done"));
+                }
+            }
+        }
+    }
+
+    /// Why a node should not be stopped now; it may be if nothing is listed.
+    pub async fn check_stop(&self, node: &NodeName) -> Result<Health, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| {
+            let node = node.clone();
+            async move { client.check_stop(context, node, wait).await }
         })
         .await
     }

@@ -184,6 +184,8 @@ pub enum RefusalCode {
     Corrupt,
     /// Something else.
     Other,
+    /// The node was a member, and was removed.
+    Removed,
 }
 
 /// What can go wrong with a frame.

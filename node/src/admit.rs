@@ -30,7 +30,10 @@ pub fn admit(greeting: &Greeting, me: &Identity, state: &State) -> Result<Speake
             Some(member) if member.incarnation == *incarnation => Ok(Speaker::Node(*node)),
             Some(_) => refuse(format!("node {node} lives another life: its folder was replaced")),
             None if node.0 >= state.next_node => Ok(Speaker::Node(*node)),
-            None => refuse(format!("node {node} was removed from the cluster")),
+            None => Err(Refusal {
+                code: RefusalCode::Removed,
+                message: format!("node {node} was removed from the cluster"),
+            }),
         },
     }
 }

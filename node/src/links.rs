@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cairn_client::codec;
-use cairn_client::wire::{self, Greeting, Refusal, Welcome, WireError};
+use cairn_client::wire::{self, Greeting, Refusal, RefusalCode, Welcome, WireError};
 use cairn_store::id::{Incarnation, NodeId};
 use tarpc::client::RpcError;
 use tokio::sync::watch;
@@ -67,12 +68,14 @@ pub struct Links {
     handshake: Duration,
     view: watch::Receiver<View>,
     kept: Mutex<BTreeMap<NodeId, PeerClient>>,
+    /// A member said that this node is none any more.
+    removed: AtomicBool,
 }
 
 impl Links {
     /// No connections yet.
     pub fn new(env: Env, identity: Identity, handshake: Duration, view: watch::Receiver<View>) -> Arc<Self> {
-        Arc::new(Self { env, identity, handshake, view, kept: Mutex::default() })
+        Arc::new(Self { env, identity, handshake, view, kept: Mutex::default(), removed: AtomicBool::default() })
     }
 
     /// Asks a member on its kept connection.
@@ -133,10 +136,20 @@ impl Links {
             };
             wire::send(&mut stream, &greeting).await.map_err(|e| LinkError::Wire(to, e))?;
             let Welcome(welcome) = wire::receive(&mut stream).await.map_err(|e| LinkError::Wire(to, e))?;
-            welcome.map_err(|e| LinkError::Refused(to, e))?;
+            welcome.map_err(|e| {
+                if e.code == RefusalCode::Removed {
+                    self.removed.store(true, Ordering::Relaxed);
+                }
+                LinkError::Refused(to, e)
+            })?;
             Ok(stream)
         };
         self.env.timeout(self.handshake, greeted).await.unwrap_or(Err(LinkError::Timeout(to)))
+    }
+
+    /// Whether a member said that this node was removed from the cluster.
+    pub fn was_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
     }
 
     fn address(&self, to: NodeId, port: Port, known: Option<&Peer>) -> Option<(String, Incarnation)> {

@@ -177,6 +177,7 @@ impl Node {
         core.env.spawn(work::space::watch_space(core.clone()));
         core.env.spawn(work::collect::collect(core.clone()));
         core.env.spawn(work::describe::describe(core.clone()));
+        core.env.spawn(work::leave::leave(core.clone()));
         core.env.spawn(work::repair::repair(core.clone()));
         core.env.spawn(work::scrub::scrub(core.clone()));
         Ok(Self { core })

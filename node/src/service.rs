@@ -5,13 +5,16 @@
 //! - [`show`]: segments, for people and programs;
 //! - [`watch`]: changes of segments, as they are committed;
 //! - [`cluster`]: members and health; [`peers`]: which members this node reaches itself;
+//! - [`drain`], [`removal`]: members that are emptied, removed, or stopped for a while;
 //! - [`answer`]: rejections of the state machine in the words of the public contract.
 
 pub mod answer;
 pub mod cluster;
+pub mod drain;
 pub mod load;
 pub mod names;
 pub mod peers;
+pub mod removal;
 pub mod repairs;
 pub mod save;
 pub mod show;
@@ -21,9 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{
-    Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
-    Loaded, NodeInfo, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, Repairs, SaveRequest, Saved,
-    SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
+    Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest,
+    LoadRequest, Loaded, NodeInfo, PeerInfo, PinRequest, Progress, ReleaseRequest, Removal, RemoveNodeRequest,
+    RemoveRequest, Repairs, SaveRequest, Saved, SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::codec;
 use cairn_store::name::Name;
@@ -169,5 +172,21 @@ impl Cairn for Service {
 
     async fn repairs(self, _: Context, wait: Duration) -> Result<Repairs, Error> {
         self.list_repairs(wait).await
+    }
+
+    async fn drained(self, _: Context, node: NodeName, foretell: bool, wait: Duration) -> Result<Drain, Error> {
+        self.how_drained(node, foretell, wait).await
+    }
+
+    async fn removal(self, _: Context, node: NodeName, force: bool, wait: Duration) -> Result<Removal, Error> {
+        self.foretell_removal(node, force, wait).await
+    }
+
+    async fn remove_node(self, _: Context, request: RemoveNodeRequest) -> Result<Progress<()>, Error> {
+        self.remove_member(request).await
+    }
+
+    async fn check_stop(self, _: Context, node: NodeName, wait: Duration) -> Result<Health, Error> {
+        self.why_not_stop(node, wait).await
     }
 }

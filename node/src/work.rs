@@ -7,12 +7,14 @@
 //! - [`verify`]: looks whether a copy is good, because somebody doubts it or wants to rely on it;
 //! - [`scrub`]: has every copy verified once in a while;
 //! - [`space`]: watches the disk's free space;
+//! - [`leave`]: ends the node once it was removed;
 //! - [`describe`]: tells the cluster what this node says of itself, when that changed.
 
 pub mod collect;
 pub mod describe;
 pub mod handover;
 pub mod lead;
+pub mod leave;
 pub mod repair;
 pub mod scrub;
 pub mod space;

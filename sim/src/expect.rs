@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn expected(calls: Vec<Call>) -> Expected {
-        let history = History { calls };
+        let history = History { calls, ..History::default() };
         Expected::of(&history.calls.iter().collect::<Vec<_>>(), &history)
     }
 

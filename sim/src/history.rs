@@ -201,6 +201,26 @@ impl Call {
 pub struct History {
     /// The calls.
     pub calls: Vec<Call>,
+    /// Nodes that were emptied for a while: what they own may lose its owner, though no call asks for that.
+    pub drains: Vec<Drained>,
+}
+
+/// For so long a node may have been emptied.
+#[derive(Clone, Debug)]
+pub struct Drained {
+    /// Which.
+    pub node: NodeName,
+    /// From when on.
+    pub from: Moment,
+    /// Until when; none while it may not have ended.
+    pub to: Option<Moment>,
+}
+
+impl Drained {
+    /// Whether the node may have been emptied at this revision.
+    pub fn covers(&self, node: &NodeName, revision: u64) -> bool {
+        self.node == *node && self.from.revision < revision && self.to.is_none_or(|to| revision <= to.revision)
+    }
 }
 
 impl History {

@@ -6,6 +6,7 @@ mod claim;
 mod corrupt;
 mod lasting;
 mod leader;
+mod members;
 mod partition;
 mod power;
 mod repair;
@@ -46,6 +47,7 @@ pub const ALL: &[Play] = &[
     play!(behind, Spec::default()),
     play!(lasting, Spec { executors: 3, storage: 1, ..Spec::slow() }),
     play!(asleep, Spec { executors: 4, ..Spec::default() }),
+    play!(members, Spec { executors: 4, storage: 1, ..Spec::repairing() }),
     play!(repair, Spec { executors: 5, storage: 1, ..Spec::repairing() }),
     play!(scrub, Spec::repairing()),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cairn_client::api::{
-    Cairn, ClaimRequest, Claimed, ClusterStatus, Error, Health, Hello, JoinRequest, Joined, ListRequest, LoadRequest,
-    Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, ReleaseRequest, RemoveRequest, Repairs, SaveRequest,
-    Saved, SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
+    Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest,
+    LoadRequest, Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, ReleaseRequest, Removal, RemoveNodeRequest,
+    RemoveRequest, Repairs, SaveRequest, Saved, SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::codec::answering;
 use cairn_client::wire::{self, Greeting, Offer, Pull, PullAnswer, Welcome};
@@ -381,6 +381,22 @@ impl Cairn for Fake {
     }
 
     async fn repairs(self, _: Context, _: Duration) -> Result<Repairs, Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn drained(self, _: Context, _: NodeName, _: bool, _: Duration) -> Result<Drain, Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn removal(self, _: Context, _: NodeName, _: bool, _: Duration) -> Result<Removal, Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn remove_node(self, _: Context, _: RemoveNodeRequest) -> Result<Progress<()>, Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn check_stop(self, _: Context, _: NodeName, _: Duration) -> Result<Health, Error> {
         panic!("nothing asks for it")
     }
 }

@@ -282,6 +282,9 @@ fn takes_space(command: &Command) -> bool {
         | Command::Drain { .. }
         | Command::Lose { .. }
         | Command::Retire { .. }
+        | Command::Disown { .. }
+        | Command::Abandon { .. }
+        | Command::Remove { .. }
         | Command::Release { .. }
         | Command::Expire { .. } => false,
     }

@@ -90,6 +90,15 @@ impl Core {
             Rejection::NodeNameTaken(_) | Rejection::TooManyNodes(_) => {
                 Error::new(Code::Conflict, rejection.to_string())
             }
+            Rejection::Draining(node) => {
+                let message = format!("node {} is being emptied: it takes over nothing", self.name_of(*node));
+                Error::new(Code::Conflict, message).hint("ask another executor node; see `cairn node ls`")
+            }
+            Rejection::NotDraining(_)
+            | Rejection::LastNode
+            | Rejection::LastCopy(_)
+            | Rejection::NotEmptied { .. }
+            | Rejection::NodeRemoved(_) => Error::new(Code::Conflict, rejection.to_string()),
             Rejection::NotFounded => Error::unavailable("the cluster is not founded yet"),
             Rejection::AlreadyFounded
             | Rejection::ReceiptExpired

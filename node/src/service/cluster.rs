@@ -174,7 +174,8 @@ fn segment_reasons(state: &State) -> Vec<String> {
     told.into_iter().flatten().collect()
 }
 
-fn reason(what: &str, mut found: impl Iterator<Item = String>) -> Option<String> {
+/// What is the matter with these, in words; none if there are none.
+pub(super) fn reason(what: &str, mut found: impl Iterator<Item = String>) -> Option<String> {
     let mut named: Vec<String> = found.by_ref().take(NAMED_MAX).collect();
     match found.count() {
         0 => {}

@@ -1,4 +1,4 @@
-//! Ownership without bytes, pins, and removal.
+//! Ownership without bytes, pins, and removal of segments.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use cairn_store::node::Role;
 use cairn_store::segment::{Segment, Version};
 
 use super::Service;
-use super::answer::{no_such_name, no_such_node, unexpected};
+use super::answer::{no_such_name, unexpected};
 use super::save::until;
 
 impl Service {
@@ -127,20 +127,6 @@ impl Service {
             }
         };
         core.answer(name, reply).map(drop)
-    }
-
-    pub(super) async fn drain_node(
-        &self,
-        node: cairn_store::node::NodeName,
-        draining: bool,
-        wait: Duration,
-    ) -> Result<(), Error> {
-        let deadline = self.deadline(wait);
-        let state = self.core.read(deadline).await?.state;
-        let member = state.node_named(&node).ok_or_else(|| no_such_node(&node))?;
-        let command = Command::Drain { node: member.id, draining };
-        let reply = self.core.propose(command, deadline).await?;
-        reply.map(drop).map_err(|rejection| Error::new(Code::Conflict, rejection.to_string()))
     }
 }
 

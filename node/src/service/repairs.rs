@@ -55,13 +55,17 @@ fn tell(state: &State, plan: &Plan, running: &BTreeSet<(SegmentId, Version)>) ->
         repair(state, of, kind, how, node(at), None)
     });
     let stuck = plan.stuck.iter().filter_map(|stuck| {
-        let why = match stuck.why {
-            Why::NoSource => "no node that is up has a good copy",
-            Why::NoTarget => "no other node is up, stays and has room for it",
-        };
-        repair(state, &stuck.of, RepairKind::Copy, RepairState::Stuck, None, Some(why.into()))
+        repair(state, &stuck.of, RepairKind::Copy, RepairState::Stuck, None, Some(why(stuck.why).into()))
     });
     Repairs { repairs: steps.chain(stuck).collect(), lacking: plan.lacking, bytes: plan.bytes }
+}
+
+/// Why nothing can be done, in words.
+pub(super) fn why(why: Why) -> &'static str {
+    match why {
+        Why::NoSource => "no node that is up has a good copy",
+        Why::NoTarget => "no other node is up, stays and has room for it",
+    }
 }
 
 fn repair(

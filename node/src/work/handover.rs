@@ -1,5 +1,5 @@
-//! A leader without room on its own disk refuses what takes space for the whole cluster (R17): it gives the lead to a
-//! voter that has some.
+//! A leader without room on its own disk refuses what takes space for the whole cluster (R17), and one that is being emptied
+//! leaves: it gives the lead to a voter that stays and has room.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,7 +29,8 @@ impl Handover {
     /// One look, for as long as this node leads. A try that fails leads to an election like any other: openraft's
     /// leader says nothing more once it has handed over.
     pub async fn look(&mut self, core: &Core, view: &View) {
-        if !core.nearly_full() || core.env.clock.now() < self.due {
+        let leaves = view.state.members.get(&core.me()).is_some_and(|member| member.draining);
+        if !(core.nearly_full() || leaves) || core.env.clock.now() < self.due {
             return;
         }
         let voters: BTreeSet<NodeId> =
@@ -54,7 +55,8 @@ impl Handover {
         };
         self.tried.insert(to);
         self.due = now + PAUSE;
-        tracing::warn!(to = %core.name_of(to), "this leader's disk has no room: the lead is handed over");
+        let why = if leaves { "this node is being emptied" } else { "this leader's disk has no room" };
+        tracing::warn!(to = %core.name_of(to), why, "the lead is handed over");
         // If Raft has ended, so does the node.
         let _ = core.raft.trigger().transfer_leader(to.0).await;
     }

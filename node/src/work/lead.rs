@@ -10,6 +10,7 @@ use cairn_store::meta::{Command, State};
 use cairn_store::node::Role;
 use cairn_store::plan::liveness::{Sign, marks};
 use cairn_store::plan::voters::{Learner, choose};
+use futures::StreamExt;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 
@@ -22,6 +23,10 @@ use crate::raft::types::Peer;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most registrations that expire at once.
 const EXPIRE_MAX: usize = 100;
+/// The most ownerships that end in one round,
+const DISOWN_MAX: usize = 1024;
+/// and at once.
+const DISOWN_AT_ONCE: usize = 32;
 /// A learner may vote, and a voter lead, when it lacks at most so many entries.
 const LAG_MAX: u64 = 1000;
 
@@ -58,6 +63,7 @@ pub async fn lead(core: Arc<Core>) {
             }
             mark(&core, &view.state, now.saturating_sub(since)).await;
             expire(&core, &view.state).await;
+            disown(&core, &view.state).await;
             // With the marks that were just made: whoever is back keeps its vote.
             let view = core.now();
             match membership(&core, &view).await {
@@ -106,6 +112,23 @@ async fn expire(core: &Core, state: &State) {
     }
 }
 
+/// What a node owns that is being emptied has no owner any more: whoever claims it next takes it over.
+async fn disown(core: &Core, state: &State) {
+    let leaving = |node: NodeId| state.members.get(&node).is_some_and(|member| member.draining);
+    if !state.members.keys().any(|node| leaving(*node)) {
+        return;
+    }
+    let segments = state.segments.clone();
+    let draining: BTreeSet<NodeId> = state.members.keys().copied().filter(|node| leaving(*node)).collect();
+    let found = core.env.blocking(move || {
+        let owned = segments.values().filter_map(|segment| Some((segment.id, segment.owner?)));
+        owned.filter(|(_, owner)| draining.contains(owner)).take(DISOWN_MAX).collect::<Vec<_>>()
+    });
+    let commands = found.await.unwrap_or_default().into_iter();
+    let commands = commands.map(|(segment, node)| propose(core, Command::Disown { segment, node }));
+    futures::stream::iter(commands).buffer_unordered(DISOWN_AT_ONCE).collect::<Vec<_>>().await;
+}
+
 /// Makes members learn, learners vote, and addresses follow what members say of themselves: one change at a time. Tells
 /// whether there was one.
 async fn membership(core: &Core, view: &View) -> Result<bool, String> {
@@ -137,6 +160,12 @@ async fn membership(core: &Core, view: &View) -> Result<bool, String> {
         return within(core, core.raft.change_membership(last.clone(), true)).await.map(|()| true);
     }
     let voters: BTreeSet<NodeId> = membership.voter_ids().map(NodeId).collect();
+    let removed = |id: &u64| view.state.removed.contains_key(&NodeId(*id));
+    if let Some(id) = known.keys().find(|id| removed(id) && !voters.contains(&NodeId(**id))) {
+        tracing::info!(node = %NodeId(*id), "a node that was removed is forgotten");
+        let change = ChangeMembers::RemoveNodes([*id].into());
+        return within(core, core.raft.change_membership(change, true)).await.map(|()| true);
+    }
     if let Some(voters) = choose(&learners(core, view), &voters) {
         tracing::info!(?voters, "the voters change");
         let ids: BTreeSet<u64> = voters.iter().map(|id| id.0).collect();
@@ -152,6 +181,7 @@ fn learners(core: &Core, view: &View) -> Vec<Learner> {
         zone: m.profile.zone.clone(),
         executor: m.profile.role == Role::Executor,
         ready: m.up && !m.draining && caught_up(core, m.id),
+        leads: m.id == core.me(),
         leaving: m.draining || away(m.id),
     };
     view.state.members.values().map(learner).collect()

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use cairn_client::api::Code;
 use cairn_store::digest::Digest;
 use cairn_store::disk::Disk as _;
 use cairn_store::id::CopyId;
@@ -52,6 +53,7 @@ pub(super) async fn heal_and_read(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> 
     start_all(cluster).await;
     whole(desk).await.context("after all faults had ended")?;
     end_drains(desk).await?;
+    remove_absent(desk).await?;
     save_everywhere(desk).await?;
     whole(desk).await.context("after every executor had saved")?;
     replicated(desk).await?;
@@ -129,6 +131,31 @@ async fn end_drains(desk: &Desk) -> anyhow::Result<()> {
     for member in state.members.values().filter(|member| member.draining) {
         client.drain(&member.profile.name, false).await?;
     }
+    Ok(())
+}
+
+/// Members that will not come back are removed, with the last copies that they had. R14: no such life ever joins again.
+async fn remove_absent(desk: &Desk) -> anyhow::Result<()> {
+    let here: BTreeSet<NodeName> = living(desk).map(|machine| machine.node_name()).collect::<Result<_, _>>()?;
+    let Some(machine) = living(desk).find(|machine| machine.role == Role::Executor) else { bail!("no executor") };
+    let client = desk.cluster.client(&machine.name)?;
+    let state = machine.view().context("it does not run")?.state;
+    for member in state.members.values().filter(|member| !here.contains(&member.profile.name)) {
+        let name = &member.profile.name;
+        desk.begin_drain(name);
+        let foretold = client.check_remove_node(name, true).await?;
+        ensure!(foretold.refusal.is_none(), "G: {name} cannot be removed: {:?}", foretold.refusal);
+        client.remove_node(member.id, true).await.with_context(|| format!("G: {name} is not removed"))?;
+        match client.join(member.incarnation, member.profile.clone()).await {
+            Err(error) if error.code == Code::Conflict => {}
+            other => bail!("I: {name} was removed, and asked to join again: {other:?}"),
+        }
+        desk.tally.call("remove a node done".into());
+    }
+    let view = machine.view().context("it does not run")?;
+    let voting: Vec<_> = view.membership.membership().nodes().map(|(id, _)| *id).collect();
+    let members: Vec<_> = view.state.members.keys().map(|id| id.0).collect();
+    ensure!(voting == members, "G: Raft counts on {voting:?}, and members are {members:?}");
     Ok(())
 }
 

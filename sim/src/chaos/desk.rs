@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::Tally;
 use crate::cluster::Cluster;
-use crate::history::{Ask, Call, History, Told};
+use crate::history::{Ask, Call, Drained, History, Told};
 use crate::world::Machine;
 
 /// How long a client goes on with one call.
@@ -69,6 +69,21 @@ impl Desk {
     /// From now on nothing goes wrong any more.
     pub(super) fn be_calm(&self) {
         self.calm.set(true);
+    }
+
+    /// A node is about to be emptied; tells the place of that.
+    pub(super) fn begin_drain(&self, node: &NodeName) -> usize {
+        let drains = &mut self.history.borrow_mut().drains;
+        drains.push(Drained { node: node.clone(), from: self.cluster.moment(), to: None });
+        drains.len() - 1
+    }
+
+    /// It is not emptied any more.
+    pub(super) fn end_drain(&self, place: usize) {
+        let now = self.cluster.moment();
+        if let Some(drain) = self.history.borrow_mut().drains.get_mut(place) {
+            drain.to = Some(now);
+        }
     }
 
     pub(super) fn known(&self, name: &Name) -> Known {

@@ -54,7 +54,7 @@ impl Probe<'_> {
     fn command(&self) -> Option<Command> {
         let segment = self.state.by_name(self.name).cloned();
         let with_segment = || segment.clone();
-        Some(match self.rng.below(21) {
+        Some(match self.rng.below(22) {
             0 => {
                 let member = self.state.members.values().next()?;
                 let cluster = if self.rng.below(2) == 0 { self.state.cluster? } else { ClusterId(self.uuid()) };
@@ -120,6 +120,8 @@ impl Probe<'_> {
                     Request { id: self.request().id, until: self.state.time.after(Duration::from_secs(90_000)) };
                 self.claim(segment.id, Epoch(FAR), segment.head, self.executor()?, far)
             }
+            // Storage-only nodes own nothing, and nobody empties them.
+            20 => Command::Disown { segment: with_segment()?.id, node: self.storage()? },
             _ => {
                 // The id of an answered request, for something else. Its answer is kept for a while yet.
                 let old = self.state.answers.iter().filter(|(_, answer)| answer.until > self.state.time.after(KEPT));

@@ -45,13 +45,22 @@ kinds!(
     TooManyPins,
     TooFewStay,
     OwnersCopy,
+    Draining,
+    NotDraining,
+    LastNode,
+    LastCopy,
+    NotEmptied,
+    NodeRemoved,
 );
 
 /// Refusals that no simulated cluster can meet, and why. Golden scripts and tests of bounds in the store meet them.
-pub const UNMET: [(&str, &str); 5] = [
+pub const UNMET: [(&str, &str); 8] = [
     ("TooManyNodes", "a thousand members"),
     ("TooManyCopies", "a thousand lost copies of a version"),
     ("TooManyPins", "64 pinned versions of a segment"),
     ("RequestsFull", "half a million answers"),
+    ("LastNode", "everybody is emptied at once"),
+    ("LastCopy", "a copy becomes the last one while its node is removed"),
+    ("NotEmptied", "a copy arrives in the middle of a removal"),
     ("OwnersCopy", "a takeover by the holder of a copy that is just being let go"),
 ];

@@ -197,9 +197,13 @@ impl Worker<'_> {
         let Some(machine) = self.executor(None) else { return Ok(()) };
         let client = self.desk.cluster.client_for(&machine.name, PATIENCE)?;
         let node = machine.node_name()?;
+        let begun = self.desk.begin_drain(&node);
         let drained = client.drain(&node, true).await.is_ok();
         sleep(Duration::from_millis(self.rng.below(3_000))).await;
         let ended = client.drain(&node, false).await.is_ok();
+        if ended {
+            self.desk.end_drain(begun);
+        }
         self.desk.tally.call(format!("drain {}", if drained && ended { "done" } else { "unknown" }));
         Ok(())
     }

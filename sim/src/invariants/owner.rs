@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn one_owner_an_epoch_and_epochs_that_only_rise() {
-        let judge = |calls: Vec<Call>| violations(&History { calls });
+        let judge = |calls: Vec<Call>| violations(&History { calls, ..History::default() });
         assert!(judge(vec![saved("n1", 1, 1), saved("n1", 2, 1), saved("n2", 3, 2)]).is_empty());
         assert_eq!(judge(vec![saved("n1", 1, 1), saved("n2", 2, 1)]).len(), 1);
         assert_eq!(judge(vec![saved("n1", 1, 2), saved("n2", 2, 1)]).len(), 1);

@@ -4,8 +4,11 @@
 //! What was refused changed nothing, and is left out too; what was never answered may have happened or not.
 //!
 //! The model knows what clients can know: of nodes their machines, because an address is another node's when disks were
-//! replaced. A name without a version is as good as none to it: a first save may have
+//! replaced; and which of them were ever emptied: what those own may lose its owner at any time. A name without a version is as good as none to it: a first save may have
 //! registered it, and a failed one may have ended that again, whereby epochs were used up.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cairn_store::digest::Digest;
 use cairn_store::segment::{Epoch, Version};
@@ -32,6 +35,8 @@ pub struct Searched {
 /// Searches an order for the answers about each name.
 pub fn search(history: &History) -> Searched {
     let mut searched = Searched::default();
+    let emptied = history.drains.iter().map(|drain| machine_of(&drain.node).to_owned());
+    let emptied: Arc<BTreeSet<String>> = Arc::new(emptied.collect());
     for (name, calls) in history.by_name() {
         let Some(calls) = modelled(&calls, history) else {
             searched.left_out += 1;
@@ -43,7 +48,7 @@ pub fn search(history: &History) -> Searched {
             continue;
         }
         searched.names += 1;
-        if !is_linearizable(&calls) {
+        if !is_linearizable(&calls, &emptied) {
             searched.wrong.push(format!("{name}: no order explains what clients were told: {calls:?}"));
         }
     }
@@ -116,15 +121,42 @@ struct Model {
     epoch: Epoch,
     /// Whether the epoch is just this one; else it is this one at least.
     exact: bool,
+    /// Machines that were ever emptied.
+    emptied: Arc<BTreeSet<String>>,
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self { head: Version::NONE, digest: None, owner: None, epoch: Epoch(1), exact: false }
+        Self {
+            head: Version::NONE,
+            digest: None,
+            owner: None,
+            epoch: Epoch(1),
+            exact: false,
+            emptied: Arc::default(),
+        }
     }
 }
 
 impl Model {
+    /// Nothing was registered yet. These machines are emptied at times.
+    fn new(emptied: Arc<BTreeSet<String>>) -> Self {
+        Self { emptied, ..Self::default() }
+    }
+
+    /// It was removed.
+    fn removed(&self) -> Self {
+        Self { epoch: self.epoch.next(), ..Self::new(self.emptied.clone()) }
+    }
+
+    /// Whether this can be its owner. An owner that was emptied may have lost it; if it has, it has.
+    fn is_owned_by(&mut self, owner: Option<&String>) -> bool {
+        if owner.is_none() && self.owner.as_ref().is_some_and(|owner| self.emptied.contains(owner)) {
+            self.owner = None;
+        }
+        self.owner.as_ref() == owner
+    }
+
     fn is_empty(&self) -> bool {
         self.head == Version::NONE
     }
@@ -181,7 +213,7 @@ impl SequentialSpec for Model {
                     self.owner = None;
                 }
             }
-            Op::Remove => *self = Self { epoch: self.epoch.next(), ..Self::default() },
+            Op::Remove => *self = self.removed(),
             Op::Load => {}
         }
         Ret::Whatever
@@ -202,7 +234,7 @@ impl SequentialSpec for Model {
                 !self.is_empty()
                     && self.head == *version
                     && self.digest == Some(*digest)
-                    && self.owner == *owner
+                    && self.is_owned_by(owner.as_ref())
                     && self.settle(*epoch)
             }
             (Op::Take { node }, Ret::Taken { epoch }) => !self.is_empty() && self.claim(node, *epoch),
@@ -213,7 +245,7 @@ impl SequentialSpec for Model {
                 valid && self.settle(*epoch)
             }
             (Op::Remove, Ret::Done) => {
-                *self = Self { epoch: self.epoch.next(), ..Self::default() };
+                *self = self.removed();
                 true
             }
             (_, Ret::Absent) => self.is_empty(),
@@ -310,8 +342,8 @@ fn ret_of(told: &Told) -> Option<Ret> {
     })
 }
 
-fn is_linearizable(calls: &[Modelled]) -> bool {
-    let mut tester = LinearizabilityTester::new(Model::default());
+fn is_linearizable(calls: &[Modelled], emptied: &Arc<BTreeSet<String>>) -> bool {
+    let mut tester = LinearizabilityTester::new(Model::new(emptied.clone()));
     // The tester knows threads, which do one thing after another: each call goes to one that is free by then.
     let mut busy: Vec<Option<Moment>> = Vec::new();
     let mut events = Vec::new();
@@ -377,6 +409,25 @@ mod tests {
         Modelled { op, begin: at(begin), end: end.map(|(ms, ret)| (at(ms), ret)) }
     }
 
+    /// Nobody is emptied.
+    fn is_linearizable(calls: &[Modelled]) -> bool {
+        super::is_linearizable(calls, &Arc::default())
+    }
+
+    #[test]
+    fn whoever_is_emptied_may_lose_what_it_owns_and_has_lost_it_then() {
+        let first = call(save("n1", b"a"), 0, Some((10, saved(1, 1))));
+        let ownerless = Ret::Loaded { version: Version(1), epoch: Epoch(1), digest: Digest::of(b"a"), owner: None };
+        let read = call(Op::Load, 20, Some((30, ownerless)));
+        let again = call(save("n1", b"b"), 40, Some((50, saved(2, 1))));
+        let emptied = |node: &str| Arc::new(BTreeSet::from([node.to_owned()]));
+        let both = [first.clone(), read.clone()];
+        assert!(super::is_linearizable(&both, &emptied("n1")));
+        assert!(!super::is_linearizable(&both, &emptied("n2")) && !is_linearizable(&both));
+        assert!(super::is_linearizable(&[first.clone(), again.clone()], &emptied("n1")), "it need not");
+        assert!(!super::is_linearizable(&[first, read, again], &emptied("n1")), "who is not the owner saves");
+    }
+
     #[test]
     fn a_read_that_goes_back_is_found() {
         let first = call(save("n1", b"a"), 0, Some((10, saved(1, 1))));
@@ -438,7 +489,7 @@ mod tests {
         };
         let taken = |epoch| call(Ask::Load { version: None, claim: true, stale: false }, 20, told(loaded(epoch)));
         let second = call(save(b"b"), 30, Some((at(40), saved(2, 2, b"b"))));
-        let judge = |calls: Vec<Call>| search(&History { calls }).wrong.len();
+        let judge = |calls: Vec<Call>| search(&History { calls, ..History::default() }).wrong.len();
         assert_eq!(judge(vec![first.clone(), taken(2), second.clone()]), 0);
         assert_eq!(
             judge(vec![first, taken(3), second]),

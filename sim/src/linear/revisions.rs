@@ -15,7 +15,7 @@ use cairn_store::node::NodeName;
 use cairn_store::segment::{Epoch, Version};
 
 use crate::chronicle::Chronicle;
-use crate::history::{Ask, Call, History, Moment, Told, machine_of};
+use crate::history::{Ask, Call, Drained, History, Moment, Told, machine_of};
 
 /// A name after an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub fn violations(history: &History, chronicle: &Chronicle) -> Vec<String> {
                 ));
             }
         }
-        wrong.extend(unexplained(name, &timeline, calls, &first_asked, chronicle));
+        wrong.extend(unexplained(name, &timeline, calls, &first_asked, &history.drains, chronicle));
     }
     wrong
 }
@@ -204,12 +204,15 @@ fn unexplained(
     timeline: &Timeline<'_>,
     calls: &[&Call],
     first_asked: &BTreeMap<RequestId, Moment>,
+    drains: &[Drained],
     chronicle: &Chronicle,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     let possible = |call: &&&Call, event: &Event| {
         let asked = first_asked.get(&call.request).copied().unwrap_or(call.asked);
-        call.answer().may_have_happened() && asked.revision < event.revision
+        // Who is answered so late, in log time, that an earlier try of the same call is forgotten is told of what came after it.
+        let forgotten = call.told.as_ref().is_some_and(|(told, _)| !asked.is_remembered_at(*told));
+        (call.answer().may_have_happened() || forgotten) && asked.revision < event.revision
     };
     let mut takeovers = Takeovers::of(calls);
     for event in &timeline.events {
@@ -226,7 +229,11 @@ fn unexplained(
             }
             (Change::Owner, _) => match owner {
                 Some(owner) => takeovers.explain(event, owner, |call| possible(&call, event)),
-                None => asked.any(|call| call.ask == Ask::Release { epoch: event.epoch }),
+                None => {
+                    let owner = before.and_then(|standing| standing.owner.as_ref());
+                    let emptied = |owner| drains.iter().any(|drain| drain.covers(owner, event.revision));
+                    asked.any(|call| call.ask == Ask::Release { epoch: event.epoch }) || owner.is_some_and(emptied)
+                }
             },
             (Change::Pinned, Some(version)) => asked.any(|call| call.ask == Ask::Pin { version }),
             (Change::Unpinned, Some(version)) => asked.any(|call| is_unpin(&call.ask, version)),

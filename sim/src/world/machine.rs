@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use cairn_node::core::Core;
 use cairn_node::raft::View;
+use cairn_node::work::leave::REMOVED;
 use cairn_store::id::{CopyId, Incarnation};
 use cairn_store::node::{NodeName, Profile, Role};
 use futures::future::LocalBoxFuture;
@@ -261,7 +262,8 @@ impl Machine {
         self.parting.replace(self.view());
         self.forget_node();
         let full = self.disk.ran_full() && why.contains(&ErrorKind::StorageFull.to_string());
-        let excused = full || self.disk.failed().is_some() || self.log.failed();
+        let removed = why.contains(REMOVED);
+        let excused = full || removed || self.disk.failed().is_some() || self.log.failed();
         self.stopped.replace(Some(if excused { Ok(why) } else { Err(why) }));
     }
 

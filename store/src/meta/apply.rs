@@ -53,7 +53,7 @@ impl State {
             Command::Join { incarnation, profile } => self.join(*incarnation, profile),
             Command::Describe { node, incarnation, profile } => self.describe(*node, *incarnation, profile),
             Command::Mark { node, up } => self.mark(*node, *up),
-            Command::Drain { node, draining } => self.change_member(*node, |member| member.draining = *draining),
+            Command::Drain { node, draining } => self.drain(*node, *draining),
             Command::Register { request, name, segment, owner, kind } => {
                 self.register(request, name, *segment, *owner, *kind, now)
             }
@@ -71,6 +71,9 @@ impl State {
             Command::Pin { segment, version, .. } => self.pin(*segment, *version),
             Command::Unpin { segment, version, .. } => self.unpin(*segment, *version),
             Command::Retire { segment, version, copy, stay } => self.retire(*segment, *version, *copy, stay),
+            Command::Disown { segment, node } => self.disown(*segment, *node, now),
+            Command::Abandon { segment, version, copy, force } => self.abandon(*segment, *version, *copy, *force),
+            Command::Remove { node, incarnation } => self.remove(*node, *incarnation),
         }
     }
 }

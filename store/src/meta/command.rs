@@ -194,6 +194,31 @@ pub enum Command {
         /// The copies that stay, each verified by its holder a moment ago (R8).
         stay: Vec<CopyId>,
     },
+    /// Ends the ownership of a node that is being emptied. The epoch stays: the next claim raises it.
+    Disown {
+        /// The segment.
+        segment: SegmentId,
+        /// Whose ownership.
+        node: NodeId,
+    },
+    /// Gives up a copy on a node that is to be removed, though fewer than are wanted may be left.
+    Abandon {
+        /// The segment.
+        segment: SegmentId,
+        /// The version.
+        version: Version,
+        /// The copy that goes.
+        copy: CopyId,
+        /// Even the last good one, if its node is down: the operator was told what is lost.
+        force: bool,
+    },
+    /// Ends a membership (R14). The node has been emptied, and this life of it never comes back.
+    Remove {
+        /// Who.
+        node: NodeId,
+        /// Which life of it.
+        incarnation: Incarnation,
+    },
 }
 
 /// The new version that a [`Command::Commit`] asks for.
@@ -402,4 +427,27 @@ pub enum Rejection {
     /// A good copy of an owner that stays: its applications may use the file.
     #[error("the copy is the owner's own")]
     OwnersCopy,
+    /// The node is being emptied: it takes over nothing.
+    #[error("node {0} is being emptied")]
+    Draining(NodeId),
+    /// Only of a node that is being emptied.
+    #[error("node {0} is not being emptied")]
+    NotDraining(NodeId),
+    /// Nothing would be left that takes copies.
+    #[error("no other node stays")]
+    LastNode,
+    /// No other good copy lies on a node that is up and stays.
+    #[error("the copy is the last good one of version {0}")]
+    LastCopy(Version),
+    /// The node holds copies, or owns segments.
+    #[error("the node is not empty: it holds {copies} copies and owns {owned} segments")]
+    NotEmptied {
+        /// Copies of it that are referred to.
+        copies: u64,
+        /// Segments that it owns.
+        owned: u64,
+    },
+    /// This life of the node was a member, and ended.
+    #[error("this node was removed from the cluster, as node {0}")]
+    NodeRemoved(NodeId),
 }

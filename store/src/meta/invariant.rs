@@ -7,7 +7,7 @@ use imbl::ordmap::DiffItem;
 
 use crate::meta::state::State;
 use crate::name::Name;
-use crate::node::Role;
+use crate::node::{Member, Role};
 use crate::segment::{Epoch, PINS_MAX, Segment, Version, VersionRecord};
 
 /// Everything that is wrong with a state, in words; empty if nothing is.
@@ -21,6 +21,10 @@ pub fn violations(state: &State) -> Vec<String> {
     }
     if !state.members.values().filter(|member| !member.up).map(|member| member.id).eq(state.down.keys().copied()) {
         wrong.push("it is not known of each member that is down, and of no other, since when".into());
+    }
+    let is_back = |m: &Arc<Member>| state.removed.iter().any(|(id, life)| *id == m.id || *life == m.incarnation);
+    if state.members.values().any(is_back) || state.removed.keys().any(|id| id.0 >= state.next_node) {
+        wrong.push("a node that was removed is a member".into());
     }
     check_derived(state, &mut wrong);
     wrong
@@ -58,7 +62,7 @@ pub fn broken(before: &State, after: &State) -> Vec<String> {
     let mut wrong = broken_since(before, after);
     for item in before.segments.diff(&after.segments) {
         match item {
-            DiffItem::Update { old: (_, old), new: (_, new) } => check_step(old, new, &mut wrong),
+            DiffItem::Update { old: (_, old), new: (_, new) } => check_step(old, new, after, &mut wrong),
             DiffItem::Remove(_, old) if after.epochs.get(&old.name) != Some(&old.epoch) => {
                 wrong.push(format!("{}: its last epoch is not {}", old.name, old.epoch));
             }
@@ -138,7 +142,7 @@ fn check_segment_since(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
     }
 }
 
-fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
+fn check_step(old: &Segment, new: &Segment, after: &State, wrong: &mut Vec<String>) {
     let mut must = |holds: bool, what: &str| {
         if !holds {
             wrong.push(format!("{}: {what}", new.name));
@@ -149,13 +153,20 @@ fn check_step(old: &Segment, new: &Segment, wrong: &mut Vec<String>) {
         let stays = new.versions.contains_key(&whole) || newest_whole(new) > Some(whole);
         must(stays, "the newest version with all its copies was let go");
     }
-    // R8: a good copy goes only where enough others are left.
+    // R8: a good copy goes only where enough others are left; of a node that is emptied, while another one is.
+    let up_and = |node, what: fn(&Member) -> bool| after.members.get(&node).is_some_and(|m| m.up && what(m));
     for (version, record) in &old.versions {
         let Some(now) = new.versions.get(version) else { continue };
-        let went = record.durable().any(|copy| !now.refers_to(copy.id));
+        let went: Vec<_> = record.durable().filter(|copy| !now.refers_to(copy.id)).collect();
+        let stayed = went.iter().any(|copy| after.members.get(&copy.node).is_some_and(|m| !m.draining));
         must(
-            !went || now.durable().count() >= now.copies_wanted(),
+            !stayed || now.durable().count() >= now.copies_wanted(),
             "a good copy was let go of, and too few are left",
+        );
+        let emptied = went.iter().any(|copy| up_and(copy.node, |m| m.draining));
+        must(
+            !emptied || now.durable().any(|copy| up_and(copy.node, |m| !m.draining)),
+            "the last good copy was let go of, on a node that is up",
         );
     }
     // An unpin lets go at once of what only the pin held; a new version never does.

@@ -41,6 +41,11 @@ impl State {
         self.usage.get(&node).copied().unwrap_or_default()
     }
 
+    /// The segments that a node owns. Looks at every segment.
+    pub fn owned_by(&self, node: NodeId) -> impl Iterator<Item = &Segment> {
+        self.segments.values().map(Arc::as_ref).filter(move |segment| segment.owner == Some(node))
+    }
+
     /// Whether copies on this node count as safe: it is a member, up, and stays.
     pub fn stays(&self, node: NodeId) -> bool {
         self.members.get(&node).is_some_and(|m| m.up && !m.draining)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClusterId, NodeId, RequestId, SegmentId};
+use crate::id::{ClusterId, Incarnation, NodeId, RequestId, SegmentId};
 use crate::meta::state::{Answer, State};
 use crate::name::Name;
 use crate::node::Member;
@@ -17,10 +17,10 @@ use crate::segment::{Epoch, Segment};
 use crate::time::LogTime;
 
 /// The records of a snapshot.
-pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 2 };
+pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 3 };
 
-/// Those of an older release: the same items but for [`Item::Down`].
-const SNAPSHOT_V1: record::Kind = record::Kind { version: 1, ..SNAPSHOT_KIND };
+/// Those before: version 1 has no [`Item::Down`], and version 2 no [`Item::Removed`].
+const OLDER: std::ops::RangeInclusive<u16> = 1..=2;
 
 /// One record. Grows at the end only.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ enum Item {
     },
     /// Since version 2.
     Down(NodeId, LogTime),
+    /// Since version 3.
+    Removed(NodeId, Incarnation),
 }
 
 /// Why bytes are not a snapshot.
@@ -64,13 +66,15 @@ impl State {
     /// The state as encoded records.
     pub fn records(&self) -> impl Iterator<Item = Result<Vec<u8>, RecordError>> + Send + use<> {
         let Self { cluster, time, revision, next_node, .. } = *self;
-        let Self { members, down, segments, epochs, gone, answers, .. } = self.clone();
+        let Self { members, down, removed, segments, epochs, gone, answers, .. } = self.clone();
         let head = Item::Head { cluster, time, revision, next_node };
-        let maps = [members.len(), down.len(), segments.len(), epochs.len(), gone.len(), answers.len()];
-        let end = Item::End { items: 1 + maps.iter().sum::<usize>() as u64 };
+        let nodes = members.len() + down.len() + removed.len();
+        let items = 1 + nodes + segments.len() + epochs.len() + gone.len() + answers.len();
+        let end = Item::End { items: items as u64 };
         std::iter::once(head)
             .chain(members.into_iter().map(|(_, member)| Item::Member(Member::clone(&member))))
             .chain(down.into_iter().map(|(id, since)| Item::Down(id, since)))
+            .chain(removed.into_iter().map(|(id, incarnation)| Item::Removed(id, incarnation)))
             .chain(segments.into_iter().map(|(_, segment)| Item::Segment(Box::new(Segment::clone(&segment)))))
             .chain(epochs.into_iter().map(|(name, epoch)| Item::Epoch(name, epoch)))
             .chain(gone.into_iter().map(|(id, until)| Item::Gone(id, until)))
@@ -97,7 +101,9 @@ const READ_BYTES: usize = 256 << 10;
 
 fn decode(bytes: &[u8]) -> Result<(Item, &[u8]), RecordError> {
     match record::decode(SNAPSHOT_KIND, bytes) {
-        Err(RecordError::Version { found, .. }) if found == SNAPSHOT_V1.version => record::decode(SNAPSHOT_V1, bytes),
+        Err(RecordError::Version { found, .. }) if OLDER.contains(&found) => {
+            record::decode(record::Kind { version: found, ..SNAPSHOT_KIND }, bytes)
+        }
         decoded => decoded,
     }
 }
@@ -151,6 +157,7 @@ impl Loader {
             }
             Item::Member(member) => drop(self.state.members.insert(member.id, Arc::new(member))),
             Item::Down(id, since) => drop(self.state.down.insert(id, since)),
+            Item::Removed(id, incarnation) => drop(self.state.removed.insert(id, incarnation)),
             Item::Segment(segment) => self.state.put(*segment),
             Item::Epoch(name, epoch) => drop(self.state.epochs.insert(name, epoch)),
             Item::Gone(id, until) => self.state.remember_gone(id, until),
@@ -167,10 +174,11 @@ impl Loader {
 
     /// Whether an earlier record is of the same thing.
     fn is_known(&self, item: &Item) -> bool {
-        let State { members, down, segments, names, epochs, gone, answers, .. } = &self.state;
+        let State { members, down, removed, segments, names, epochs, gone, answers, .. } = &self.state;
         match item {
             Item::Member(member) => members.contains_key(&member.id),
             Item::Down(id, _) => down.contains_key(id),
+            Item::Removed(id, _) => removed.contains_key(id),
             Item::Segment(segment) => segments.contains_key(&segment.id) || names.contains_key(&segment.name),
             Item::Epoch(name, _) => epochs.contains_key(name),
             Item::Gone(id, _) => gone.contains_key(id),

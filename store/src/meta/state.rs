@@ -6,7 +6,7 @@ use std::time::Duration;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClusterId, NodeId, RequestId, SegmentId};
+use crate::id::{ClusterId, Incarnation, NodeId, RequestId, SegmentId};
 use crate::meta::command::Reply;
 use crate::name::Name;
 use crate::node::Member;
@@ -23,6 +23,8 @@ pub const REQUEST_WINDOW_MAX: Duration = Duration::from_secs(3600);
 pub const REQUESTS_MAX: usize = 1 << 19;
 /// The most members.
 pub const NODES_MAX: u32 = 1024;
+/// The most removed members that are remembered; the earliest are forgotten first.
+pub const REMOVED_MAX: usize = 1 << 16;
 /// The most copies that a version lists.
 pub const COPIES_MAX: usize = 64;
 /// The most ended copies that a version remembers; no new copy is taken after that.
@@ -43,6 +45,8 @@ pub struct State {
     pub members: OrdMap<NodeId, Arc<Member>>,
     /// Since when, in log time, each member has been down that is down.
     pub down: OrdMap<NodeId, LogTime>,
+    /// Members that were removed: no such life of a node ever joins again (R14).
+    pub removed: OrdMap<NodeId, Incarnation>,
     /// The registered segments.
     pub segments: OrdMap<SegmentId, Arc<Segment>>,
     /// Their names.

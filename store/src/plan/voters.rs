@@ -1,4 +1,5 @@
-//! Who votes: 1, 3 or 5 members, the rest learn. Whoever stays away, or leaves, gives its vote to another one.
+//! Who votes: 1, 3 or 5 members, the rest learn. Whoever stays away, or leaves, gives its vote to another one; whoever was
+//! removed has none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +19,8 @@ pub struct Learner {
     pub executor: bool,
     /// Whether it is up, stays, and has the log nearly to its end.
     pub ready: bool,
+    /// Whether it leads: it keeps its vote before others do.
+    pub leads: bool,
     /// Whether it leaves, or was away for so long that it is not waited for: others are to vote in its place.
     pub leaving: bool,
 }
@@ -25,17 +28,30 @@ pub struct Learner {
 /// The new set of voters, if it should change: voters that leave are replaced, and pairs are added up to [`VOTERS_MAX`].
 pub fn choose(members: &[Learner], voters: &BTreeSet<NodeId>) -> Option<BTreeSet<NodeId>> {
     let leaves = |node: &NodeId| members.iter().any(|m| m.node == *node && m.leaving);
-    let (mut leaving, mut chosen): (BTreeSet<NodeId>, BTreeSet<NodeId>) = voters.iter().copied().partition(leaves);
+    let known: BTreeSet<NodeId> = members.iter().map(|m| m.node).collect();
+    let mut removed = voters.difference(&known).count();
+    let (mut leaving, mut chosen): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
+        voters.intersection(&known).copied().partition(leaves);
     let mut pool = Pool::new(members, voters, &chosen);
     // One for one: the number stays odd.
-    while !leaving.is_empty()
+    while removed + leaving.len() > 0
         && let Some(best) = pool.draw()
     {
-        leaving.pop_first();
+        match removed {
+            0 => drop(leaving.pop_first()),
+            _ => removed -= 1,
+        }
         chosen.insert(best);
     }
     // Whoever has no heir keeps its vote: it may come back, and fewer voters would bear fewer losses then.
     chosen.append(&mut leaving);
+    // Only who was removed does not: then the number may be even, which bears no more losses than the odd one below it.
+    let rank = |node: &NodeId| members.iter().find(|m| m.node == *node).map(|m| (m.leads, m.ready, m.executor));
+    if chosen.len().is_multiple_of(2)
+        && let Some(last) = chosen.iter().rev().min_by_key(|node| rank(node)).copied()
+    {
+        chosen.remove(&last);
+    }
     let mut grown = chosen.clone();
     while grown.len() < VOTERS_MAX
         && let Some(best) = pool.draw()
@@ -46,7 +62,7 @@ pub fn choose(members: &[Learner], voters: &BTreeSet<NodeId>) -> Option<BTreeSet
             chosen.clone_from(&grown);
         }
     }
-    (chosen != *voters).then_some(chosen)
+    (chosen != *voters && !chosen.is_empty()).then_some(chosen)
 }
 
 /// Members that could vote, best first: executors, in zones with the fewest voters.
@@ -85,6 +101,7 @@ mod tests {
             zone: format!("z{n}"),
             executor: !storage.contains(&n),
             ready: true,
+            leads: n == 1,
             leaving: false,
         };
         (1..=count).map(member).collect()
@@ -146,10 +163,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn whoever_was_removed_has_no_vote() {
+        let rest = |gone: &[u64], count| -> Vec<Learner> {
+            members(count, &[]).into_iter().filter(|m| !gone.contains(&m.node.0)).collect()
+        };
+        let three = set(&[1, 2, 3]);
+        let cases = [
+            (rest(&[2], 4), &three, Some(set(&[1, 3, 4]))),
+            (rest(&[2], 3), &three, Some(set(&[1]))),
+            (rest(&[1], 3), &three, Some(set(&[2]))),
+            (rest(&[2, 3], 3), &three, Some(set(&[1]))),
+            (rest(&[4], 5), &set(&[1, 2, 3, 4, 5]), Some(set(&[1, 2, 3]))),
+            (rest(&[1], 2), &set(&[1]), Some(set(&[2]))),
+            (rest(&[1], 1), &set(&[1]), None),
+        ];
+        for (members, voters, chosen) in cases {
+            assert_eq!(choose(&members, voters), chosen, "{members:?} of {voters:?}");
+        }
+        // Of the rest, who is away gives up its vote before who is there, and the leader last.
+        let mut two = rest(&[1], 3);
+        two[0].ready = false;
+        assert_eq!(choose(&two, &three), Some(set(&[3])));
+        two[0].leads = true;
+        assert_eq!(choose(&two, &three), Some(set(&[2])));
+    }
+
     proptest! {
         #[test]
         fn the_number_stays_odd_and_the_choice_is_final(
-            count in 1..9u64, voting in any::<u16>(), ready in any::<u16>(), leaving in any::<u16>(), zones in 1..4u64,
+            count in 1..9u64, voting in any::<u16>(), ready in any::<u16>(), leaving in any::<u16>(),
+            removed in any::<u16>(), zones in 1..4u64,
         ) {
             let bit = |mask: u16, node: u64| mask >> node & 1 == 1;
             let mut all = members(count, &[3]);
@@ -164,11 +208,16 @@ mod tests {
                 voters.pop_first();
             }
             prop_assume!(voters.len() % 2 == 1);
+            all.retain(|m| !bit(removed, m.node.0) || m.node.0 == count);
+            prop_assume!(voters.iter().any(|n| all.iter().any(|m| m.node == *n)));
             let chosen = choose(&all, &voters).unwrap_or_else(|| voters.clone());
             prop_assert!(chosen.len() % 2 == 1 && chosen.len() <= VOTERS_MAX);
             prop_assert_eq!(choose(&all, &chosen), None, "{:?}", chosen);
             let stays = |node: &NodeId| all.iter().any(|m| m.node == *node && !m.leaving);
-            prop_assert!(voters.iter().filter(|n| stays(n)).all(|n| chosen.contains(n)), "a voter that stays lost its vote");
+            prop_assert!(chosen.iter().all(|n| all.iter().any(|m| m.node == *n)), "whoever was removed votes");
+            let lost = voters.iter().filter(|n| stays(n) && !chosen.contains(n)).count();
+            let shrinks = usize::from(chosen.len() < voters.len());
+            prop_assert!(lost <= shrinks, "a voter that stays lost its vote");
             let ready = |node: &NodeId| all.iter().any(|m| m.node == *node && m.ready);
             prop_assert!(chosen.difference(&voters).all(ready), "who is not ready votes");
         }

@@ -110,7 +110,7 @@ pub(crate) enum Command {
     Claim(NameArgs),
     /// Give up the ownership of a segment.
     Release(ReleaseArgs),
-    /// Look at the nodes.
+    /// Look at the nodes, empty them, and remove them.
     Node {
         #[command(subcommand)]
         command: NodeCommand,
@@ -146,7 +146,19 @@ pub(crate) enum NodeCommand {
     /// List the nodes.
     Ls(NodeLsArgs),
     /// Show everything about a node.
-    Show(NodeShowArgs),
+    Show(NodeNameArgs),
+    /// Empty a node: its copies are made again elsewhere, and what it owns has no owner any more.
+    ///
+    /// Waits until nothing is left on it, and says what is in the way. It goes on if nobody waits.
+    Drain(DrainArgs),
+    /// End the emptying of a node: it takes copies again.
+    Undrain(NodeNameArgs),
+    /// Remove a node from the cluster, for good: the machine may join again as another node, with an empty folder.
+    ///
+    /// Refused while the last good copy of something is on it, or the voters that are up would be too few.
+    Remove(NodeRemoveArgs),
+    /// Exit with 0 if a node may be stopped now, else with 1 and the reasons.
+    Check(NodeCheckArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -323,9 +335,48 @@ pub(crate) struct NodeLsArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct NodeShowArgs {
+pub(crate) struct NodeNameArgs {
     /// The node.
     pub(crate) node: NodeName,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrainArgs {
+    /// The node.
+    pub(crate) node: NodeName,
+    /// Do not wait.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Say what would be to do, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeRemoveArgs {
+    /// The node.
+    pub(crate) node: NodeName,
+    /// Also with the last copies on it, if it is down: what only it had is lost.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Say what would be lost, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NodeCheckArgs {
+    /// The node.
+    pub(crate) node: NodeName,
+    /// Whether it may be stopped for a while: what is checked unless something else is asked for.
+    #[arg(long)]
+    maintenance: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,8 +2,9 @@
 //!
 //! - `args`: what can be typed;
 //! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `watch`, `claim`, `release`, `node`,
-//!   `cluster`, `bench`, `completions`, `man`;
+//!   `drain`, `cluster`, `bench`, `completions`, `man`;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
+//! - `confirm`: asks before what cannot be undone;
 //! - `report`: errors; `progress`: the bar on a terminal; `waiting`: a word there while no node answers.
 
 mod args;
@@ -11,6 +12,8 @@ mod bench;
 mod claim;
 mod cluster;
 mod completions;
+mod confirm;
+mod drain;
 mod history;
 mod load;
 mod ls;
@@ -73,12 +76,12 @@ fn log() {
 /// A signal drops the work, so that what it put on disk is tidied. A measurement has more to tidy, and asks for itself.
 async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
     let asks = matches!(
-        args.command,
+        &args.command,
         Command::Ls(_)
             | Command::Show(_)
             | Command::History(_)
             | Command::Watch(_)
-            | Command::Node { .. }
+            | Command::Node { command: NodeCommand::Ls(_) | NodeCommand::Show(_) | NodeCommand::Check(_) }
             | Command::Cluster { .. }
     );
     let tidies_itself = matches!(args.command, Command::Bench { .. });
@@ -118,6 +121,10 @@ async fn run(args: Args, output: &Output, waiting: &Waiting) -> Result<u8, Repor
         Command::Release(args) => release::run(&client, args, output).await,
         Command::Node { command: NodeCommand::Ls(args) } => node::ls(&client, args, output).await,
         Command::Node { command: NodeCommand::Show(args) } => node::show(&client, args, output).await,
+        Command::Node { command: NodeCommand::Drain(args) } => drain::drain(&client, &globals, args, output).await,
+        Command::Node { command: NodeCommand::Undrain(args) } => drain::undrain(&client, args, output).await,
+        Command::Node { command: NodeCommand::Remove(args) } => node::remove(&client, args, output).await,
+        Command::Node { command: NodeCommand::Check(args) } => node::check(&client, args, output).await,
         Command::Cluster { command: ClusterCommand::Status } => cluster::status(&client, output).await,
         Command::Cluster { command: ClusterCommand::Peers } => cluster::peers(&client, output).await,
         Command::Cluster { command: ClusterCommand::Health } => cluster::health(&client, output).await,

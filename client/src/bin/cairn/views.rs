@@ -3,6 +3,7 @@
 //! Every key is always there, in this order; what is unknown is `null`.
 
 mod cluster;
+mod member;
 mod news;
 mod segment;
 mod transfer;
@@ -17,6 +18,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 pub(crate) use cluster::{Health, Node, Nodes, Peers, Repairs, Status};
+pub(crate) use member::{Check, Drain, Removal, left_on};
 pub(crate) use news::News;
 pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Segments};
 pub(crate) use transfer::{Loaded, Saved};
@@ -49,6 +51,11 @@ fn millis(span: Duration) -> u64 {
 
 fn bytes(count: u64) -> String {
     HumanBytes(count).to_string()
+}
+
+/// So many of them: `1 copy`, `2 copies`.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {

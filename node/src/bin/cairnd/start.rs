@@ -10,13 +10,14 @@ use cairn_node::env::real::{SocketNet, SystemClock, SystemRng, TokioSpawn};
 use cairn_node::env::{Clock, Env};
 use cairn_node::node::Node;
 use cairn_node::raft::log::{LogTuning, WalLog};
+use cairn_node::work::leave::REMOVED;
 use cairn_store::disk::FileDisk;
 
 use crate::args::StartArgs;
 #[cfg(all(feature = "crash-points", debug_assertions))]
 use crate::crash;
 use crate::durable::boot_id;
-use crate::failure::Failure;
+use crate::failure::{CONFLICT, Failure};
 use crate::folder::{Folder, advice};
 use crate::signals::Signals;
 use crate::{descriptors, logs, parent};
@@ -100,6 +101,11 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         std::mem::forget(catalogue.clone());
     }
     ended.map_err(|fault| {
+        if fault == REMOVED {
+            return Failure::new(format!("node {id} ends: {fault}"))
+                .exit(CONFLICT)
+                .hint("the machine may join as a new node: give node.dir an empty folder, and run `cairnd join`");
+        }
         Failure::new(format!("the node must not go on: {fault}")).hint(
             "see the lines above; what is committed is safe on the other nodes. Mend the cause before a restart",
         )

@@ -87,6 +87,30 @@ impl State {
         })
     }
 
+    /// Ends a reference on a node that is to be removed, whether or not other copies were made in its place.
+    pub(super) fn abandon(&mut self, id: SegmentId, version: Version, copy: CopyId, force: bool) -> Reply {
+        let record = self.segment(id)?.versions.get(&version).ok_or(Rejection::NoSuchVersion(version))?;
+        let Some(goes) = record.copies.iter().find(|c| c.id == copy) else {
+            return Ok(Outcome::Done);
+        };
+        let holder = self.member(goes.node)?;
+        if !holder.draining {
+            return Err(Rejection::NotDraining(goes.node));
+        }
+        let last = goes.state == CopyState::Durable && !record.durable().any(|c| self.stays(c.node));
+        let lost_already = force && !holder.up;
+        if last && !lost_already {
+            return Err(Rejection::LastCopy(version));
+        }
+        self.change_version(id, version, false, |record| {
+            record.copies.retain(|c| c.id != copy);
+            // A version that remembers as many as it may takes no new copy anyway.
+            if record.ended.len() < ENDED_MAX {
+                record.ended.push(copy);
+            }
+        })
+    }
+
     fn change_version(
         &mut self,
         id: SegmentId,

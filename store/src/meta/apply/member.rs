@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::id::{ClusterId, Incarnation, NodeId};
 use crate::meta::command::{Outcome, Rejection, Reply};
-use crate::meta::state::{NODES_MAX, State};
+use crate::meta::state::{NODES_MAX, REMOVED_MAX, State};
 use crate::node::{Member, PROFILE_TEXT_BYTES_MAX, Profile};
 
 impl State {
@@ -25,6 +25,10 @@ impl State {
         let cluster = self.cluster.ok_or(Rejection::NotFounded)?;
         if let Some(member) = self.members.values().find(|m| m.incarnation == incarnation) {
             return Ok(Outcome::Joined { node: member.id, cluster });
+        }
+        // Its folder says that it is the node that was removed.
+        if let Some((node, _)) = self.removed.iter().find(|(_, life)| **life == incarnation) {
+            return Err(Rejection::NodeRemoved(*node));
         }
         self.check_profile(profile, None)?;
         if self.members.len() >= NODES_MAX as usize {
@@ -64,7 +68,53 @@ impl State {
         Ok(Outcome::Done)
     }
 
-    pub(super) fn change_member(&mut self, node: NodeId, change: impl FnOnce(&mut Member)) -> Reply {
+    /// Marks a member as being emptied, to foretell what would come of it; an entry does the same.
+    ///
+    /// # Errors
+    /// As the entry would be refused.
+    pub fn try_drain(&mut self, node: NodeId) -> Result<(), Rejection> {
+        self.drain(node, true).map(drop)
+    }
+
+    pub(super) fn drain(&mut self, node: NodeId, draining: bool) -> Reply {
+        self.member(node)?;
+        // Copies must have somewhere to go.
+        if draining && !self.members.values().any(|m| m.id != node && !m.draining) {
+            return Err(Rejection::LastNode);
+        }
+        self.change_member(node, |member| member.draining = draining)
+    }
+
+    /// Whoever is empty has nothing that could be the last of its kind: so a removal loses nothing, whatever was known
+    /// when it was asked for. And somebody stays: the last node is never emptied.
+    pub(super) fn remove(&mut self, node: NodeId, incarnation: Incarnation) -> Reply {
+        if self.removed.get(&node) == Some(&incarnation) {
+            return Ok(Outcome::Done);
+        }
+        let member = self.member(node)?;
+        if member.incarnation != incarnation {
+            return Err(Rejection::NoSuchNode(node));
+        }
+        if !member.draining {
+            return Err(Rejection::NotDraining(node));
+        }
+        let copies = self.usage_of(node).copies;
+        let owned = u64::try_from(self.owned_by(node).count()).unwrap_or(u64::MAX);
+        if (copies, owned) != (0, 0) {
+            return Err(Rejection::NotEmptied { copies, owned });
+        }
+        self.members.remove(&node);
+        self.down.remove(&node);
+        self.removed.insert(node, incarnation);
+        if self.removed.len() > REMOVED_MAX
+            && let Some(first) = self.removed.keys().next().copied()
+        {
+            self.removed.remove(&first);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn change_member(&mut self, node: NodeId, change: impl FnOnce(&mut Member)) -> Reply {
         let mut member = Member::clone(self.member(node)?);
         change(&mut member);
         self.members.insert(node, Arc::new(member));

@@ -36,7 +36,7 @@ impl State {
             }
             return Ok(Outcome::Registered { segment: id, epoch });
         }
-        self.check_executor(owner)?;
+        self.check_heir(owner)?;
         // An id that was used before would take the place of that segment, or of one whose copies are being deleted.
         if self.segments.contains_key(&id) || self.gone.contains_key(&id) {
             return Err(Rejection::OutOfBounds("the segment's id".into()));
@@ -77,7 +77,7 @@ impl State {
         {
             return Ok(Outcome::Claimed { epoch: segment.epoch, head });
         }
-        self.check_executor(node)?;
+        self.check_heir(node)?;
         if segment.epoch != epoch {
             return Err(Rejection::StaleEpoch { current: segment.epoch });
         }
@@ -110,6 +110,19 @@ impl State {
         segment.revision = self.revision;
         self.put(segment);
         Ok(Outcome::Done)
+    }
+
+    /// The leader ends what a node that is being emptied owns; whoever asked for nothing keeps it.
+    pub(super) fn disown(&mut self, id: SegmentId, node: NodeId, now: WallTime) -> Reply {
+        if !self.member(node)?.draining {
+            return Err(Rejection::NotDraining(node));
+        }
+        let segment = self.segment(id)?;
+        if segment.owner != Some(node) {
+            return Ok(Outcome::Done);
+        }
+        let epoch = segment.epoch;
+        self.release(id, epoch, now)
     }
 
     /// Whether a removal would be carried out now. Changes nothing: the same check comes first when it is applied.
@@ -155,6 +168,12 @@ impl State {
 
     pub(super) fn segment(&self, id: SegmentId) -> Result<&Arc<Segment>, Rejection> {
         self.segments.get(&id).ok_or(Rejection::NoSuchSegment)
+    }
+
+    /// Whether a node may become an owner.
+    fn check_heir(&self, node: NodeId) -> Result<(), Rejection> {
+        self.check_executor(node)?;
+        if self.member(node)?.draining { Err(Rejection::Draining(node)) } else { Ok(()) }
     }
 
     pub(super) fn check_executor(&self, node: NodeId) -> Result<(), Rejection> {

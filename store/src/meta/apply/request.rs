@@ -24,7 +24,10 @@ pub(super) fn of(command: &Command) -> Option<Request> {
         | Command::Confirm { .. }
         | Command::Lose { .. }
         | Command::Expire { .. }
-        | Command::Retire { .. } => None,
+        | Command::Retire { .. }
+        | Command::Disown { .. }
+        | Command::Abandon { .. }
+        | Command::Remove { .. } => None,
     }
 }
 

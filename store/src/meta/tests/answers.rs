@@ -18,18 +18,20 @@ fn every_answer_has_the_bytes_of_its_version() {
         state.remember_answer(ids::request(number), answer);
     }
     let written: Vec<u8> = state.records().flat_map(Result::unwrap).collect();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers-v2.bin");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers-v3.bin");
     if std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::write(&path, &written).unwrap();
     }
     let kept = std::fs::read(&path).unwrap();
     assert_eq!(State::read(&mut &kept[..]).unwrap().answers, state.answers);
     assert!(kept == written, "the same answers are written as other bytes");
-    // Version 1 had two kinds of refusals less.
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers-v1.bin");
-    let older = State::read(&mut &std::fs::read(&path).unwrap()[..]).unwrap().answers;
-    assert_eq!(older.len(), state.answers.len() - 2);
-    assert!(older.iter().all(|(id, answer)| state.answers.get(id) == Some(answer)));
+    // Each version has kinds of refusals that the one before had not.
+    for (name, fewer) in [("answers-v2.bin", 6), ("answers-v1.bin", 8)] {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+        let older = State::read(&mut &std::fs::read(&path).unwrap()[..]).unwrap().answers;
+        assert_eq!(older.len(), state.answers.len() - fewer);
+        assert!(older.iter().all(|(id, answer)| state.answers.get(id) == Some(answer)));
+    }
 }
 
 fn replies() -> Vec<Reply> {
@@ -79,6 +81,12 @@ fn replies() -> Vec<Reply> {
         R::TooManyPins(64),
         R::TooFewStay { have: 1, need: 3 },
         R::OwnersCopy,
+        R::Draining(node),
+        R::NotDraining(node),
+        R::LastNode,
+        R::LastCopy(Version(5)),
+        R::NotEmptied { copies: 300, owned: 2 },
+        R::NodeRemoved(node),
     ];
     assert!(done.iter().map(outcome).eq(0..done.len()) && refused.iter().map(rejection).eq(0..refused.len()));
     done.into_iter().map(Ok).chain(refused.into_iter().map(Err)).collect()
@@ -128,5 +136,11 @@ fn rejection(rejection: &Rejection) -> usize {
         Rejection::TooManyPins(_) => 27,
         Rejection::TooFewStay { .. } => 28,
         Rejection::OwnersCopy => 29,
+        Rejection::Draining(_) => 30,
+        Rejection::NotDraining(_) => 31,
+        Rejection::LastNode => 32,
+        Rejection::LastCopy(_) => 33,
+        Rejection::NotEmptied { .. } => 34,
+        Rejection::NodeRemoved(_) => 35,
     }
 }

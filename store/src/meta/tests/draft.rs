@@ -57,6 +57,9 @@ enum What {
     Pin,
     Unpin,
     Retire,
+    Disown,
+    Abandon,
+    Remove,
 }
 
 /// A log, printed with an entry a line.
@@ -87,7 +90,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         2 => Just(What::Mark), 1 => Just(What::Drain), 4 => Just(What::Register), 12 => Just(What::Commit),
         6 => Just(What::Confirm), 5 => Just(What::Lose), 4 => Just(What::Claim), 2 => Just(What::Release),
         2 => Just(What::Unregister), 2 => Just(What::Expire), 2 => Just(What::Pin), 1 => Just(What::Unpin),
-        3 => Just(What::Retire),
+        3 => Just(What::Retire), 2 => Just(What::Disown), 3 => Just(What::Abandon), 2 => Just(What::Remove),
     ];
     (ahead, prop::bool::weighted(0.9), prop::bool::weighted(0.1), by, lasts, what, any::<[u8; 32]>()).prop_map(
         |(ahead, own_term, elected, by, lasts, what, dice)| Draft { ahead, own_term, elected, by, lasts, what, dice },
@@ -214,6 +217,24 @@ impl Writer {
                 let others = record.into_iter().flat_map(|record| &record.copies).map(|copy| copy.id);
                 let stay = others.filter(|other| *other != copy && !dice.one_in(8)).collect();
                 Command::Retire { segment, version, copy, stay }
+            }
+            What::Disown => {
+                let (segment, found) = self.segment(dice);
+                let owner = found.and_then(|segment| segment.owner).filter(|_| !dice.one_in(4));
+                Command::Disown { segment, node: owner.unwrap_or_else(|| self.node(dice)) }
+            }
+            What::Abandon => {
+                let (segment, found) = self.segment(dice);
+                let version = dice.version(found);
+                let copy =
+                    dice.known_copy(found, version).unwrap_or_else(|| ids::copy(1 + dice.below(self.copies + 1)));
+                Command::Abandon { segment, version, copy, force: dice.one_in(2) }
+            }
+            What::Remove => {
+                let node = self.node(dice);
+                let life = self.state.members.get(&node).map(|member| member.incarnation);
+                let life = life.filter(|_| !dice.one_in(8));
+                Command::Remove { node, incarnation: life.unwrap_or_else(|| ids::incarnation(1 + dice.below(7))) }
             }
             What::Unpin => {
                 let (segment, found) = self.segment(dice);

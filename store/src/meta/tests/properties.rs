@@ -250,7 +250,7 @@ proptest! {
             for old in before.segments.values() {
                 let Some(new) = state.segments.get(&old.id) else { continue };
                 prop_assert!(new.versions.contains_key(&new.head) || new.head == Version::NONE);
-                let lost = matches!(entry.command, Command::Lose { .. });
+                let lost = matches!(entry.command, Command::Lose { .. } | Command::Abandon { .. });
                 prop_assert!(lost || newest_whole(new) >= newest_whole(old), "{:?}", entry);
                 let dropped = old.versions.keys().filter(|version| !new.versions.contains_key(version));
                 for version in dropped {

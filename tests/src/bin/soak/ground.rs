@@ -155,7 +155,7 @@ impl Ground {
     /// What it came to. The folder stays if anything is wrong.
     pub(crate) fn report(mut self) -> Report {
         self.begin_anew();
-        let history = History { calls: std::mem::take(&mut self.earlier) };
+        let history = History { calls: std::mem::take(&mut self.earlier), ..History::default() };
         let answered = |is: fn(&Told) -> bool| history.calls.iter().filter(|call| is(call.answer())).count() as u64;
         let lines = [
             ("calls", history.calls.len() as u64),

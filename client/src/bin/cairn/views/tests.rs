@@ -257,6 +257,57 @@ fn nodes_and_the_cluster_print_every_key() {
 }
 
 #[test]
+fn what_leaves_prints_every_key() {
+    let block = |version, stuck| api::Block { name: name(), version, size: 5, stuck, reason: "no room".into() };
+    let mut drain = api::Drain {
+        node: node("n2"),
+        draining: true,
+        copies: 1,
+        bytes: 5,
+        owned: 2,
+        blocks: vec![block(Some(Version(3)), true), block(None, false)],
+    };
+    let blocking = json!([
+        {"name": "db/main", "version": 3, "size": 5, "stuck": true, "reason": "no room"},
+        {"name": "db/main", "version": null, "size": 5, "stuck": false, "reason": "no room"},
+    ]);
+    let expected = json!({
+        "node": "n2", "draining": true, "drained": false, "copies": 1, "bytes": 5, "owned": 2, "blocking": blocking,
+    });
+    assert_eq!(json(&Drain::new(&drain, false)), expected);
+    let table = Drain::new(&drain, false).table();
+    assert!(table.contains("1 copy (5 B) and 2 names are left") && table.contains("no room"), "{table}");
+    assert!(Drain::new(&drain, true).table().contains("would be emptied of"));
+    drain = api::Drain { copies: 0, bytes: 0, owned: 0, blocks: vec![], ..drain };
+    assert_eq!(json(&Drain::new(&drain, false))["drained"], true);
+
+    let loss = api::Loss { name: name(), version: Version(3), size: 5 };
+    let removal = api::Removal {
+        node: node("n2"),
+        id: NodeId(2),
+        copies: 3,
+        bytes: 15,
+        owned: 1,
+        thin: 2,
+        lost: 1,
+        losses: vec![loss],
+        refusal: Some(api::Error::new(api::Code::Conflict, "not now")),
+    };
+    let expected = json!({
+        "node": "n2", "removed": false, "copies": 3, "bytes": 15, "owned": 1, "under_replicated": 2, "lost": 1,
+        "losses": [{"name": "db/main", "version": 3, "size": 5}], "refused": "not now",
+    });
+    assert_eq!(json(&Removal::new(&removal, false)), expected);
+    let table = Removal::new(&removal, false).table();
+    assert!(table.contains("1 name would have no owner") && table.contains("1 version would be lost"), "{table}");
+    assert!(Removal::new(&removal, true).table().contains("n2 was removed, with 3 copies (15 B)"));
+
+    let (n2, reasons) = (node("n2"), vec!["no quorum".to_owned()]);
+    assert_eq!(json(&Check::new(&n2, &reasons)), json!({"node": "n2", "ok": false, "reasons": ["no quorum"]}));
+    assert_eq!(json(&Check::new(&n2, &[])), json!({"node": "n2", "ok": true, "reasons": []}));
+}
+
+#[test]
 fn news_has_every_key_and_a_gap_too() {
     let event = api::Event {
         revision: 7,

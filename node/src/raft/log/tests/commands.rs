@@ -100,6 +100,9 @@ fn commands() -> Vec<Command> {
         Command::Unpin { request: request(), segment, version: None },
         Command::Unpin { request: request(), segment, version: Some(Version(7)) },
         Command::Retire { segment, version: Version(7), copy, stay: vec![CopyId(uuid(6)), CopyId(uuid(7))] },
+        Command::Disown { segment, node: NodeId(2) },
+        Command::Abandon { segment, version: Version(7), copy, force: true },
+        Command::Remove { node: NodeId(2), incarnation },
     ];
     let mut numbers: Vec<_> = all.iter().map(number).collect();
     numbers.dedup();
@@ -127,5 +130,8 @@ fn number(command: &Command) -> usize {
         Command::Pin { .. } => 14,
         Command::Unpin { .. } => 15,
         Command::Retire { .. } => 16,
+        Command::Disown { .. } => 17,
+        Command::Abandon { .. } => 18,
+        Command::Remove { .. } => 19,
     }
 }

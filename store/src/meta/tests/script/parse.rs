@@ -161,6 +161,20 @@ pub(super) fn command(words: &mut Words<'_>, now: LogTime, printer: &mut Printer
             copy: ids::copy(words.id("copy", 'c')),
             stay: words.get("stay").split(',').map(|copy| ids::copy(ids::number('c', copy))).collect(),
         },
+        "disown" => Command::Disown {
+            segment: ids::segment(words.id("segment", 'S')),
+            node: ids::node(words.id("node", 'n')),
+        },
+        "abandon" => Command::Abandon {
+            segment: ids::segment(words.id("segment", 'S')),
+            version: version(words.get("version")),
+            copy: ids::copy(words.id("copy", 'c')),
+            force: words.or("force", "no") == "yes",
+        },
+        "remove" => Command::Remove {
+            node: ids::node(words.id("node", 'n')),
+            incarnation: ids::incarnation(words.id("incarnation", 'i')),
+        },
         other => panic!("no such command: {other:?}"),
     }
 }

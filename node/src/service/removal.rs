@@ -1,0 +1,256 @@
+//! Nodes that are removed, or stopped for a while: what that would cost, and the steps of a removal.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_client::api::{BLOCKS_MAX, Code, Error, Health, Loss, POLL, Progress, Removal, RemoveNodeRequest};
+use cairn_store::id::NodeId;
+use cairn_store::meta::{Command, Rejection, Reply, State};
+use cairn_store::node::{Member, NodeName, Role};
+use cairn_store::plan::drain::{Tie, ties};
+use cairn_store::plan::voters::{Learner, choose};
+use futures::{StreamExt, TryStreamExt};
+
+use super::Service;
+use super::answer::no_such_node;
+use super::cluster::reason;
+use super::drain::{draining, refused};
+use crate::raft::View;
+
+/// So many steps of a removal are under way at once,
+const STEPS_AT_ONCE: usize = 32;
+/// and so many are taken before the member is looked at anew.
+const STEPS_MAX: usize = 1024;
+/// How often a removal looks whether others have done their part.
+const GLANCE: Duration = Duration::from_millis(50);
+
+impl Service {
+    pub(super) async fn foretell_removal(
+        &self,
+        node: NodeName,
+        force: bool,
+        wait: Duration,
+    ) -> Result<Removal, Error> {
+        let view = self.core.read(self.deadline(wait)).await?;
+        let member = view.state.node_named(&node).ok_or_else(|| no_such_node(&node))?.clone();
+        self.blocking(move || foretell(&view, &member, force)).await
+    }
+
+    /// Goes on with a removal for a while. Each step may be taken again, by any node.
+    pub(super) async fn remove_member(&self, request: RemoveNodeRequest) -> Result<Progress<()>, Error> {
+        let core = &self.core;
+        let deadline = self.deadline(request.wait);
+        let until = core.env.clock.now() + POLL;
+        let view = core.read(deadline).await?;
+        let Some(member) = view.state.members.get(&request.node).cloned() else {
+            return self.end_removal(&view, request.node, until).await;
+        };
+        let name = &member.profile.name;
+        let (seen, asked) = (member.clone(), view.clone());
+        let foretold = self.blocking(move || foretell(&asked, &seen, request.force)).await?;
+        if let Some(refusal) = foretold.refusal {
+            return Err(refusal);
+        }
+        if !member.draining {
+            let command = Command::Drain { node: member.id, draining: true };
+            core.propose(command, deadline).await?.map_err(|e| refused(name, &e))?;
+        }
+        let running = |left: u64| Ok(Progress::Running { done: 0, total: left, steps: 0 });
+        let left = foretold.copies.saturating_add(foretold.owned).saturating_add(2);
+        // The lead, and the vote if somebody can have it, go first: nobody else is to wait for an election.
+        if !self.wait_until(until, |view| !has_to_hand_over(view, core.leader(), member.id)).await {
+            return running(left);
+        }
+        let state = core.now().state;
+        if foretold.copies + foretold.owned > 0 {
+            self.give_up(state, &member, request.force, deadline).await?;
+            return running(left);
+        }
+        let command = Command::Remove { node: member.id, incarnation: member.incarnation };
+        match core.propose(command, deadline).await? {
+            // A save that was under way has put another copy there, or a name was registered.
+            Ok(_) | Err(Rejection::NotEmptied { .. }) => running(left),
+            Err(rejection) => Err(refused(name, &rejection)),
+        }
+    }
+
+    /// It is no member any more: is it out of Raft's membership too?
+    async fn end_removal(&self, view: &View, node: NodeId, until: Duration) -> Result<Progress<()>, Error> {
+        if !view.state.removed.contains_key(&node) {
+            return Err(Error::new(Code::NotFound, format!("there is no node {node}")).hint("see `cairn node ls`"));
+        }
+        let is_over = |view: &View| view.membership.membership().nodes().all(|(id, _)| *id != node.0);
+        // Who was removed itself is not told of it.
+        if self.core.me() == node || self.wait_until(until, is_over).await {
+            return Ok(Progress::Done(()));
+        }
+        Ok(Progress::Running { done: 0, total: 1, steps: 0 })
+    }
+
+    /// Has the next references to the member's copies, and its ownerships, ended.
+    async fn give_up(&self, state: State, member: &Member, force: bool, deadline: Duration) -> Result<(), Error> {
+        let node = member.id;
+        let steps = self.blocking(move || {
+            let copies = ties(segments(&state), node, |other| state.stays(other));
+            let abandon = |tie: Tie| {
+                let Tie { segment, version, copy, .. } = tie;
+                (tie.name, Command::Abandon { segment, version, copy, force })
+            };
+            let owned = state.owned_by(node).map(|s| (s.name.clone(), Command::Disown { segment: s.id, node }));
+            owned.chain(copies.map(abandon)).take(STEPS_MAX).collect::<Vec<_>>()
+        });
+        let take = |(name, command)| async move {
+            match self.core.propose(command, deadline).await? {
+                // The segment, or the version, is gone by itself.
+                Err(Rejection::NoSuchSegment | Rejection::NoSuchVersion(_)) => Ok(()),
+                reply => self.core.answer(&name, Reply::from(reply)).map(drop),
+            }
+        };
+        let steps = futures::stream::iter(steps.await?.into_iter().map(take));
+        steps.buffer_unordered(STEPS_AT_ONCE).try_collect::<()>().await
+    }
+
+    async fn wait_until(&self, until: Duration, holds: impl Fn(&View) -> bool) -> bool {
+        let clock = &self.core.env.clock;
+        while !holds(&self.core.now()) {
+            if clock.now() >= until {
+                return false;
+            }
+            clock.sleep(GLANCE).await;
+        }
+        true
+    }
+
+    pub(super) async fn why_not_stop(&self, node: NodeName, wait: Duration) -> Result<Health, Error> {
+        let view = self.core.read(self.deadline(wait)).await?;
+        let member = view.state.node_named(&node).ok_or_else(|| no_such_node(&node))?.clone();
+        self.blocking(move || Health { reasons: reasons_to_go_on(&view, &member) }).await
+    }
+
+    /// Looks at segments where no other tasks wait.
+    async fn blocking<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let looked = self.core.env.blocking(look).await;
+        looked.map_err(|e| Error::unavailable(format!("the segments could not be looked at: {e}")))
+    }
+}
+
+fn segments(state: &State) -> impl Iterator<Item = &cairn_store::segment::Segment> {
+    state.segments.values().map(Arc::as_ref)
+}
+
+fn voters(view: &View) -> BTreeSet<NodeId> {
+    view.membership.voter_ids().map(NodeId).collect()
+}
+
+/// Whether a member that is being emptied has still to give its vote, or the lead, to another one.
+fn has_to_hand_over(view: &View, leader: Option<NodeId>, node: NodeId) -> bool {
+    let voters = voters(view);
+    voters.contains(&node) && (has_heir(&view.state, &voters, node) || (leader == Some(node) && voters.len() > 1))
+}
+
+/// Whether another member would vote in this one's place, as far as any node can tell.
+fn has_heir(state: &State, voters: &BTreeSet<NodeId>, node: NodeId) -> bool {
+    let learner = |m: &Arc<Member>| Learner {
+        node: m.id,
+        zone: m.profile.zone.clone(),
+        executor: m.profile.role == Role::Executor,
+        ready: m.up && !m.draining,
+        leads: false,
+        leaving: m.draining,
+    };
+    let others: Vec<Learner> = state.members.values().filter(|m| m.id != node).map(learner).collect();
+    choose(&others, voters).is_some_and(|chosen| chosen.len() >= voters.len())
+}
+
+fn is_up(state: &State, node: NodeId) -> bool {
+    state.members.get(&node).is_some_and(|m| m.up)
+}
+
+/// What a removal would come to.
+fn foretell(view: &View, member: &Member, force: bool) -> Removal {
+    let state = &view.state;
+    let (mut losses, mut lost, mut thin) = (Vec::new(), 0u64, 0u64);
+    for tie in ties(segments(state), member.id, |other| state.stays(other)) {
+        thin += u64::from(tie.thin && !tie.last);
+        if tie.last {
+            lost += 1;
+            if losses.len() < BLOCKS_MAX {
+                losses.push(Loss { name: tie.name, version: tie.version, size: tie.size });
+            }
+        }
+    }
+    let usage = state.usage_of(member.id);
+    Removal {
+        node: member.profile.name.clone(),
+        id: member.id,
+        copies: usage.copies,
+        bytes: usage.bytes,
+        owned: u64::try_from(state.owned_by(member.id).count()).unwrap_or(u64::MAX),
+        thin,
+        lost,
+        refusal: refusal(view, member, force, lost, &losses),
+        losses,
+    }
+}
+
+fn refusal(view: &View, member: &Member, force: bool, lost: u64, losses: &[Loss]) -> Option<Error> {
+    let (state, name) = (&view.state, &member.profile.name);
+    if let Err(rejection) = draining(state, member) {
+        return Some(refused(name, &rejection));
+    }
+    if let Some(why) = no_quorum_without(view, member) {
+        let error = Error::new(Code::Conflict, format!("{name} is not removed: {why}"));
+        return Some(error.hint("let other nodes join, or come back, first; see `cairn node ls`"));
+    }
+    if lost == 0 {
+        return None;
+    }
+    let which = losses.iter().map(|loss| format!("version {} of {}", loss.version, loss.name));
+    let what = reason(&format!("{name} has the last good copy of"), which).unwrap_or_default();
+    match (member.up, force) {
+        (true, _) => {
+            Some(Error::new(Code::Conflict, what).hint(format!("move them away: `cairn node drain {name}`")))
+        }
+        (false, true) => None,
+        (false, false) => Some(Error::new(Code::Conflict, what).hint(format!(
+            "start it again, and drain it; or give them up: `cairn node remove {name} --force` \
+             (--dry-run lists them)"
+        ))),
+    }
+}
+
+/// Why too few voters would be there while the member's vote is taken away; none if they would be enough.
+fn no_quorum_without(view: &View, member: &Member) -> Option<String> {
+    let now = voters(view);
+    // If another one takes over its vote, it is there until then.
+    if !now.contains(&member.id) || (member.up && has_heir(&view.state, &now, member.id)) {
+        return None;
+    }
+    let up = now.iter().filter(|id| **id != member.id && is_up(&view.state, **id)).count();
+    let needed = now.len() / 2 + 1;
+    (up < needed).then(|| format!("{needed} of {} voters must be up, and without it only {up} are", now.len()))
+}
+
+/// Why a member should not be stopped now.
+fn reasons_to_go_on(view: &View, member: &Member) -> Vec<String> {
+    let (state, name) = (&view.state, &member.profile.name);
+    if !member.up {
+        // It is not counted on.
+        return Vec::new();
+    }
+    let mut reasons = Vec::new();
+    let voting = voters(view);
+    if voting.contains(&member.id) {
+        let up = voting.iter().filter(|id| **id != member.id && is_up(state, **id)).count();
+        let needed = voting.len() / 2 + 1;
+        if up < needed {
+            let all = voting.len();
+            reasons.push(format!("no quorum: {needed} of {all} voters must be up, and without {name} only {up} are"));
+        }
+    }
+    let only = ties(segments(state), member.id, |other| is_up(state, other)).filter(|tie| tie.last);
+    let only = only.map(|tie| format!("version {} of {}", tie.version, tie.name));
+    reasons.extend(reason("no other node that is up has a good copy of", only));
+    reasons
+}
