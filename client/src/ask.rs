@@ -231,7 +231,7 @@ impl Client {
 
     /// Ends a node's membership, by the id that [`Client::check_remove_node`] tells. Lasts as long as it goes on.
     pub async fn remove_node(&self, node: NodeId, force: bool) -> Result<(), Error> {
-        let request = RemoveNodeRequest { node, force, wait: self.wait() };
+        let mut request = RemoveNodeRequest { node, force, begun: false, wait: self.wait() };
         let mut left = u64::MAX;
         let mut still = Instant::now();
         loop {
@@ -239,7 +239,9 @@ impl Client {
                 let request = request.clone();
                 async move { client.remove_node(context, request).await }
             });
-            match asked.await? {
+            let progress = asked.await?;
+            request.begun = true;
+            match progress {
                 Progress::Done(()) => return Ok(()),
                 Progress::Running { total, .. } if total < left => (left, still) = (total, Instant::now()),
                 Progress::Running { .. } if still.elapsed() < self.timeout() => sleep(PAUSE_MIN).await,

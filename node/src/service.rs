@@ -84,6 +84,12 @@ impl Service {
         }
     }
 
+    /// Looks at segments, all of them maybe: not where other tasks wait.
+    async fn blocking<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let looked = self.core.env.blocking(look).await;
+        looked.map_err(|e| Error::unavailable(format!("the segments could not be looked at: {e}")))
+    }
+
     /// When a request that may wait for `wait` must be answered.
     fn deadline(&self, wait: Duration) -> Duration {
         self.core.env.clock.now() + wait.min(WAIT_MAX)

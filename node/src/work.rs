@@ -1,7 +1,8 @@
 //! Loops that carry out plans. Each looks at the newest applied state, asks a planner, and obeys.
 //!
 //! - [`lead`]: what only the leader does: ticks of log time, marks, voters, expiry;
-//! - [`handover`]: gives the lead away when this node's disk has no room;
+//! - [`handover`]: gives the lead away when this node's disk has no room, or the node is being emptied;
+//! - [`disown`]: ends what such nodes own;
 //! - [`collect`]: unlinks copies that can never be referenced again; the one place that deletes;
 //! - [`repair`]: what only the leader does: has copies made again, and lets go of what is not needed;
 //! - [`verify`]: looks whether a copy is good, because somebody doubts it or wants to rely on it;
@@ -12,6 +13,7 @@
 
 pub mod collect;
 pub mod describe;
+pub mod disown;
 pub mod handover;
 pub mod lead;
 pub mod leave;

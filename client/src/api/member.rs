@@ -54,6 +54,8 @@ pub struct RemoveNodeRequest {
     pub node: NodeId,
     /// Also if it is down and versions are lost with it.
     pub force: bool,
+    /// Whether it is asked again: who ended the emptying meanwhile ended the removal.
+    pub begun: bool,
     /// How long to wait for a quorum.
     pub wait: Duration,
 }

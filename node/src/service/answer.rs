@@ -94,11 +94,13 @@ impl Core {
                 let message = format!("node {} is being emptied: it takes over nothing", self.name_of(*node));
                 Error::new(Code::Conflict, message).hint("ask another executor node; see `cairn node ls`")
             }
-            Rejection::NotDraining(_)
-            | Rejection::LastNode
-            | Rejection::LastCopy(_)
-            | Rejection::NotEmptied { .. }
-            | Rejection::NodeRemoved(_) => Error::new(Code::Conflict, rejection.to_string()),
+            Rejection::NotDraining(_) | Rejection::LastCopy(_) => {
+                Error::new(Code::Conflict, format!("the removal stopped half-way: {name}: {rejection}"))
+                    .hint("`cairn node drain` moves away what is left; `cairn node undrain` ends the emptying")
+            }
+            Rejection::LastNode | Rejection::NotEmptied { .. } | Rejection::NodeRemoved(_) => {
+                Error::new(Code::Conflict, rejection.to_string())
+            }
             Rejection::NotFounded => Error::unavailable("the cluster is not founded yet"),
             Rejection::AlreadyFounded
             | Rejection::ReceiptExpired

@@ -117,7 +117,7 @@ impl Service {
     }
 
     /// How long ago the leader heard each member, in milliseconds.
-    async fn heard(&self) -> Option<BTreeMap<NodeId, u64>> {
+    pub(super) async fn heard(&self) -> Option<BTreeMap<NodeId, u64>> {
         let core = &self.core;
         let leader = core.leader()?;
         if leader == core.me() {
@@ -140,7 +140,8 @@ fn state_of(member: &Member) -> NodeState {
     }
 }
 
-fn voters(view: &View) -> std::collections::BTreeSet<NodeId> {
+/// Who votes.
+pub(super) fn voters(view: &View) -> std::collections::BTreeSet<NodeId> {
     view.membership.voter_ids().map(NodeId).collect()
 }
 

@@ -15,7 +15,7 @@ use cairn_store::segment::Version;
 use super::Service;
 use super::answer::no_such_node;
 use super::repairs::why;
-use crate::work::repair::survey;
+use crate::work::repair::survey_of;
 
 impl Service {
     pub(super) async fn drain_node(&self, node: NodeName, draining: bool, wait: Duration) -> Result<(), Error> {
@@ -31,11 +31,11 @@ impl Service {
         let member = state.node_named(&node).ok_or_else(|| no_such_node(&node))?.clone();
         let asked = if foretell { draining(&state, &member).map_err(|e| refused(&node, &e))? } else { state };
         let after = self.core.limits.repair_after;
-        let told = self.core.env.blocking(move || {
-            let plan = survey(&asked, after, &Rule { most: usize::MAX, ..Rule::default() });
-            tell(&asked, &member, &plan)
+        let told = self.blocking(move || {
+            let rule = Rule { most: BLOCKS_MAX, ..Rule::default() };
+            tell(&asked, &member, &survey_of(&asked, after, &rule, member.id))
         });
-        let told = told.await.map_err(|e| Error::unavailable(format!("the segments could not be looked at: {e}")))?;
+        let told = told.await?;
         // What is foretold has not begun.
         Ok(Drain { draining: told.draining && !foretell, ..told })
     }
@@ -44,7 +44,7 @@ impl Service {
 /// The state in which this member is being emptied.
 pub(super) fn draining(state: &State, member: &Member) -> Result<State, Rejection> {
     let mut state = state.clone();
-    state.try_drain(member.id)?;
+    state.foretell_drain(member.id)?;
     Ok(state)
 }
 
@@ -82,14 +82,22 @@ fn tell(state: &State, member: &Member, plan: &Plan) -> Drain {
         stuck: false,
         reason: "the node owns it; that ends in a moment".into(),
     });
-    let mut blocks: Vec<Block> = copies.chain(owned).collect();
-    blocks.sort_by_key(|block| !block.stuck);
+    // Whoever stays keeps what it has. Else what is stuck comes first; there may be a million of either.
+    let draining = state.members.get(&member.id).is_some_and(|member| member.draining);
+    let (mut blocks, mut others) = (Vec::new(), Vec::new());
+    for block in copies.chain(owned).filter(|_| draining) {
+        let list = if block.stuck { &mut blocks } else { &mut others };
+        if list.len() < BLOCKS_MAX {
+            list.push(block);
+        }
+    }
+    blocks.append(&mut others);
     blocks.truncate(BLOCKS_MAX);
     let usage = state.usage_of(member.id);
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     Drain {
         node: member.profile.name.clone(),
-        draining: state.members.get(&member.id).is_some_and(|member| member.draining),
+        draining,
         copies: usage.copies,
         bytes: usage.bytes,
         owned: count(state.owned_by(member.id).count()),

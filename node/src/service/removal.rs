@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::Service;
 use super::answer::no_such_node;
-use super::cluster::reason;
+use super::cluster::{reason, voters};
 use super::drain::{draining, refused};
 use crate::raft::View;
 
@@ -22,6 +22,9 @@ use crate::raft::View;
 const STEPS_AT_ONCE: usize = 32;
 /// and so many are taken before the member is looked at anew.
 const STEPS_MAX: usize = 1024;
+/// A node that was not heard for this part of the time after which it is marked down is not counted on when another one is to
+/// be stopped.
+const FRESH_PART: u32 = 3;
 /// How often a removal looks whether others have done their part.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -51,6 +54,13 @@ impl Service {
         let foretold = self.blocking(move || foretell(&asked, &seen, request.force)).await?;
         if let Some(refusal) = foretold.refusal {
             return Err(refusal);
+        }
+        if !member.draining && request.begun {
+            return Err(Error::new(
+                Code::Conflict,
+                format!("somebody ended the emptying of {name}, and so its removal"),
+            )
+            .hint(format!("`cairn node remove {name}` begins anew")));
         }
         if !member.draining {
             let command = Command::Drain { node: member.id, draining: true };
@@ -123,15 +133,17 @@ impl Service {
     }
 
     pub(super) async fn why_not_stop(&self, node: NodeName, wait: Duration) -> Result<Health, Error> {
-        let view = self.core.read(self.deadline(wait)).await?;
+        let mut view = self.core.read(self.deadline(wait)).await?;
         let member = view.state.node_named(&node).ok_or_else(|| no_such_node(&node))?.clone();
+        // The log says of a node that stopped a moment ago that it is up: who is not heard now is not counted on.
+        let heard = self.heard().await.ok_or_else(|| Error::unavailable("no leader tells whom it hears"))?;
+        let fresh = u64::try_from((self.core.limits.down_after / FRESH_PART).as_millis()).unwrap_or(u64::MAX);
+        let leader = self.core.leader();
+        let silent = |id: &NodeId| leader != Some(*id) && heard.get(id).is_none_or(|silence| *silence > fresh);
+        for id in view.state.members.keys().copied().filter(silent).collect::<Vec<_>>() {
+            view.state.foretell_down(id);
+        }
         self.blocking(move || Health { reasons: reasons_to_go_on(&view, &member) }).await
-    }
-
-    /// Looks at segments where no other tasks wait.
-    async fn blocking<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let looked = self.core.env.blocking(look).await;
-        looked.map_err(|e| Error::unavailable(format!("the segments could not be looked at: {e}")))
     }
 }
 
@@ -139,14 +151,11 @@ fn segments(state: &State) -> impl Iterator<Item = &cairn_store::segment::Segmen
     state.segments.values().map(Arc::as_ref)
 }
 
-fn voters(view: &View) -> BTreeSet<NodeId> {
-    view.membership.voter_ids().map(NodeId).collect()
-}
-
 /// Whether a member that is being emptied has still to give its vote, or the lead, to another one.
 fn has_to_hand_over(view: &View, leader: Option<NodeId>, node: NodeId) -> bool {
     let voters = voters(view);
-    voters.contains(&node) && (has_heir(&view.state, &voters, node) || (leader == Some(node) && voters.len() > 1))
+    let leads = leader == Some(node) && voters.iter().any(|voter| *voter != node);
+    leads || (voters.contains(&node) && has_heir(&view.state, &voters, node))
 }
 
 /// Whether another member would vote in this one's place, as far as any node can tell.

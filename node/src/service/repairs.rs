@@ -24,11 +24,11 @@ impl Service {
         // Without the leader's word nothing is taken for running.
         let running = self.running().await.unwrap_or_default();
         let after = core.limits.repair_after;
-        let told = core.env.blocking(move || {
+        let told = self.blocking(move || {
             let rule = Rule { most: REPAIRS_MAX, ..Rule::default() };
             tell(&state, &survey(&state, after, &rule), &running)
         });
-        told.await.map_err(|e| Error::unavailable(format!("the segments could not be looked at: {e}")))
+        told.await
     }
 
     async fn running(&self) -> Option<BTreeSet<(SegmentId, Version)>> {

@@ -26,12 +26,12 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// One look, for as long as this node leads. A try that fails leads to an election like any other: openraft's
+    /// One look, for as long as this node leads; tells whether the lead was given away just now. A try that fails leads to an election like any other: openraft's
     /// leader says nothing more once it has handed over.
-    pub async fn look(&mut self, core: &Core, view: &View) {
+    pub async fn look(&mut self, core: &Core, view: &View) -> bool {
         let leaves = view.state.members.get(&core.me()).is_some_and(|member| member.draining);
         if !(core.nearly_full() || leaves) || core.env.clock.now() < self.due {
-            return;
+            return false;
         }
         let voters: BTreeSet<NodeId> =
             view.membership.voter_ids().map(NodeId).filter(|id| *id != core.me()).collect();
@@ -50,14 +50,18 @@ impl Handover {
             // Whoever has no room now may have some soon.
             let rests = !self.tried.is_empty();
             self.tried.clear();
-            self.due = now + if rests { REST } else { PAUSE };
-            return;
+            self.due = match leaves {
+                // An heir may get its vote in a moment.
+                true => now,
+                false => now + if rests { REST } else { PAUSE },
+            };
+            return false;
         };
         self.tried.insert(to);
         self.due = now + PAUSE;
         let why = if leaves { "this node is being emptied" } else { "this leader's disk has no room" };
         tracing::warn!(to = %core.name_of(to), why, "the lead is handed over");
         // If Raft has ended, so does the node.
-        let _ = core.raft.trigger().transfer_leader(to.0).await;
+        core.raft.trigger().transfer_leader(to.0).await.is_ok()
     }
 }

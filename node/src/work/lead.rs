@@ -10,10 +10,10 @@ use cairn_store::meta::{Command, State};
 use cairn_store::node::Role;
 use cairn_store::plan::liveness::{Sign, marks};
 use cairn_store::plan::voters::{Learner, choose};
-use futures::StreamExt;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 
+use super::disown::Disowning;
 use super::handover::Handover;
 use crate::core::Core;
 use crate::raft::View;
@@ -23,10 +23,6 @@ use crate::raft::types::Peer;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most registrations that expire at once.
 const EXPIRE_MAX: usize = 100;
-/// The most ownerships that end in one round,
-const DISOWN_MAX: usize = 1024;
-/// and at once.
-const DISOWN_AT_ONCE: usize = 32;
 /// A learner may vote, and a voter lead, when it lacks at most so many entries.
 const LAG_MAX: u64 = 1000;
 
@@ -40,7 +36,7 @@ pub async fn lead(core: Arc<Core>) {
     let mut led: Option<(u64, Duration)> = None;
     let mut stamped: Option<(u64, Duration)> = None;
     let mut hurry_until = Duration::ZERO;
-    let mut handover = Handover::default();
+    let (mut handover, mut disowning) = (Handover::default(), Disowning::default());
     while !core.stop.is_set() {
         let now = core.env.clock.now();
         led = core.leading().map(|term| match led {
@@ -63,15 +59,23 @@ pub async fn lead(core: Arc<Core>) {
             }
             mark(&core, &view.state, now.saturating_sub(since)).await;
             expire(&core, &view.state).await;
-            disown(&core, &view.state).await;
+            disowning.look(&core, &view.state).await;
             // With the marks that were just made: whoever is back keeps its vote.
             let view = core.now();
-            match membership(&core, &view).await {
-                Ok(true) => hurry_until = core.env.clock.now() + HURRY,
-                // Only between two changes of the membership.
-                Ok(false) => handover.look(&core, &view).await,
-                Err(e) => tracing::debug!(error = %e, "the membership could not be changed now"),
+            // Of a leader that is being emptied the lead goes first, and then the vote.
+            let leaves = view.state.members.get(&core.me()).is_some_and(|member| member.draining);
+            if !(leaves && handover.look(&core, &view).await) {
+                match membership(&core, &view).await {
+                    Ok(true) => hurry_until = core.env.clock.now() + HURRY,
+                    // Only between two changes of the membership.
+                    Ok(false) if !leaves => drop(handover.look(&core, &view).await),
+                    Ok(false) => {}
+                    Err(e) => tracing::debug!(error = %e, "the membership could not be changed now"),
+                }
             }
+        } else {
+            // What an earlier term has seen and tried means nothing in the next one.
+            (handover, disowning) = (Handover::default(), Disowning::default());
         }
         let hurry = core.env.clock.now() < hurry_until;
         core.env.clock.sleep(if hurry { core.limits.work / HURRY_FACTOR } else { core.limits.work }).await;
@@ -79,7 +83,7 @@ pub async fn lead(core: Arc<Core>) {
 }
 
 /// Tells whether it was applied. If not, it is asked again at the next round.
-async fn propose(core: &Core, command: Command) -> bool {
+pub(super) async fn propose(core: &Core, command: Command) -> bool {
     match core.env.timeout(PATIENCE, core.propose_here(command)).await {
         Some(Ok(_)) => true,
         Some(Err(e)) => {
@@ -110,23 +114,6 @@ async fn expire(core: &Core, state: &State) {
     for segment in due {
         propose(core, Command::Expire { segment }).await;
     }
-}
-
-/// What a node owns that is being emptied has no owner any more: whoever claims it next takes it over.
-async fn disown(core: &Core, state: &State) {
-    let leaving = |node: NodeId| state.members.get(&node).is_some_and(|member| member.draining);
-    if !state.members.keys().any(|node| leaving(*node)) {
-        return;
-    }
-    let segments = state.segments.clone();
-    let draining: BTreeSet<NodeId> = state.members.keys().copied().filter(|node| leaving(*node)).collect();
-    let found = core.env.blocking(move || {
-        let owned = segments.values().filter_map(|segment| Some((segment.id, segment.owner?)));
-        owned.filter(|(_, owner)| draining.contains(owner)).take(DISOWN_MAX).collect::<Vec<_>>()
-    });
-    let commands = found.await.unwrap_or_default().into_iter();
-    let commands = commands.map(|(segment, node)| propose(core, Command::Disown { segment, node }));
-    futures::stream::iter(commands).buffer_unordered(DISOWN_AT_ONCE).collect::<Vec<_>>().await;
 }
 
 /// Makes members learn, learners vote, and addresses follow what members say of themselves: one change at a time. Tells

@@ -3,26 +3,40 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_store::id::NodeId;
+
 use crate::core::Core;
 
 /// So long it goes on once it knows: whoever asked it for its own removal is still to be answered.
 const LINGER: Duration = Duration::from_secs(3);
+/// So long at most if it had a vote, as far as it knows: without it the others may be unable to take that vote away. Whether
+/// they have done so it may never hear. Some elections fit in.
+const VOTE_LINGER: Duration = Duration::from_secs(10);
 
 /// What the node ends with.
 pub const REMOVED: &str = "it was removed from the cluster";
 
 /// Runs until the node ends.
 pub async fn leave(core: Arc<Core>) {
+    let mut since = None;
     while !core.stop.is_set() {
-        let applied = core.view.borrow().state.removed.contains_key(&core.me());
-        if applied {
-            core.env.clock.sleep(LINGER).await;
-        }
+        let now = core.env.clock.now();
+        let (removed, votes) = standing(&core);
         // Who was away when it happened is told by others.
-        if applied || core.links.was_removed() {
-            core.stop.fault(REMOVED);
-            return;
+        if removed || core.links.was_removed() {
+            let known = now.saturating_sub(*since.get_or_insert(now));
+            if known >= if votes { VOTE_LINGER } else { LINGER } {
+                core.stop.fault(REMOVED);
+                return;
+            }
         }
         core.env.clock.sleep(core.limits.work).await;
     }
+}
+
+/// Whether this node has applied its own removal, and whether it votes by what it has applied.
+fn standing(core: &Core) -> (bool, bool) {
+    let view = core.view.borrow();
+    let votes = view.membership.voter_ids().map(NodeId).any(|id| id == core.me());
+    (view.state.removed.contains_key(&core.me()), votes)
 }

@@ -13,7 +13,7 @@ use cairn_store::id::{CopyId, NodeId, SegmentId};
 use cairn_store::meta::{Command, State};
 use cairn_store::plan::place::Candidate;
 use cairn_store::plan::repair::{Case, Plan, Rule, Site, Step, plan};
-use cairn_store::segment::Version;
+use cairn_store::segment::{Segment, Version};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::core::Core;
@@ -185,6 +185,12 @@ impl Queue {
 /// The plan for all that a state has.
 pub fn survey(state: &State, after: Duration, rule: &Rule) -> Plan {
     plan(&sites(state, after), state.segments.values().map(Arc::as_ref), rule)
+}
+
+/// The part of it that is about versions with a copy on this node.
+pub fn survey_of(state: &State, after: Duration, rule: &Rule, node: NodeId) -> Plan {
+    let here = |segment: &&Segment| segment.versions.values().any(|v| v.copies.iter().any(|copy| copy.node == node));
+    plan(&sites(state, after), state.segments.values().map(Arc::as_ref).filter(here), rule)
 }
 
 fn sites(state: &State, after: Duration) -> Vec<Site> {

@@ -49,6 +49,23 @@ pub(super) async fn play(cluster: Cluster) -> anyhow::Result<()> {
     cluster.save(&other, "job/after", &bytes).await?;
     come_back(&cluster, &leader).await?;
 
+    // Two at once, of five voters, and nobody inherits: each goes on with its vote until the others have taken it away.
+    let leader = cluster.leader().await?;
+    let pair: Vec<String> = cluster.executors_without(&[&leader]).into_iter().take(2).collect();
+    let (one, two) = (pair.first().context("no node")?, pair.get(1).context("no other node")?);
+    let (first, second) = tokio::join!(remove(&cluster, &leader, one), remove(&cluster, &leader, two));
+    first?;
+    second?;
+    let bytes = cluster.rng.bytes(50_000);
+    cluster.save(&leader, "job/two", &bytes).await?;
+    for machine in [one, two] {
+        cluster.start(&[machine]).await;
+        until_off(&cluster, machine).await?;
+        cluster.act(Action::Wipe(machine.clone())).await;
+        cluster.start(&[machine]).await;
+    }
+    cluster.ready().await?;
+
     // A dead one. What only it had is lost, and is said to be.
     let leader = cluster.leader().await?;
     let dead = cluster.executors_without(&[&leader]).first().context("no other node")?.clone();

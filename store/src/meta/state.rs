@@ -23,7 +23,7 @@ pub const REQUEST_WINDOW_MAX: Duration = Duration::from_secs(3600);
 pub const REQUESTS_MAX: usize = 1 << 19;
 /// The most members.
 pub const NODES_MAX: u32 = 1024;
-/// The most removed members that are remembered; the earliest are forgotten first.
+/// The most removed members that are remembered; the lowest ids are forgotten first.
 pub const REMOVED_MAX: usize = 1 << 16;
 /// The most copies that a version lists.
 pub const COPIES_MAX: usize = 64;

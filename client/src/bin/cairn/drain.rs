@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use cairn_client::api::{Drain, Error};
-use cairn_client::dial::Client;
+use cairn_client::dial::{Client, TIMEOUT_MAX};
 use tokio::time::{Instant, sleep};
 
 use crate::args::{DrainArgs, Globals, NodeNameArgs};
@@ -35,6 +35,8 @@ pub(crate) async fn drain(
         confirm(question, format!("{node} is not emptied")).await?;
     }
     client.drain(&node, true).await?;
+    // It may take days: only who asks for a time-out gets one.
+    let client = Client::new(globals.endpoints(), globals.timeout.unwrap_or(TIMEOUT_MAX));
     let mut told = Told::default();
     let begun = Instant::now();
     loop {

@@ -72,8 +72,14 @@ impl State {
     ///
     /// # Errors
     /// As the entry would be refused.
-    pub fn try_drain(&mut self, node: NodeId) -> Result<(), Rejection> {
+    pub fn foretell_drain(&mut self, node: NodeId) -> Result<(), Rejection> {
         self.drain(node, true).map(drop)
+    }
+
+    /// Takes a member for down, to foretell what would come of it; the leader's mark does the same.
+    pub fn foretell_down(&mut self, node: NodeId) {
+        // Of whom is no member nothing is foretold.
+        let _ = self.mark(node, false);
     }
 
     pub(super) fn drain(&mut self, node: NodeId, draining: bool) -> Reply {

@@ -67,9 +67,7 @@ impl View for Drain<'_> {
     fn table(&self) -> String {
         let (node, left) = (self.node, &self.left);
         if self.drained {
-            return format!(
-                "nothing is left on {node}: it may be stopped, and removed with `cairn node remove {node}`"
-            );
+            return format!("nothing is left on {node}: `cairn node remove {node}` removes it");
         }
         let first = match (self.foretold, self.draining) {
             (true, _) => format!("{node} would be emptied of {left}"),
