@@ -29,6 +29,7 @@ impl Service {
     pub(super) async fn how_drained(&self, node: NodeName, foretell: bool, wait: Duration) -> Result<Drain, Error> {
         let state = self.core.read(self.deadline(wait)).await?.state;
         let member = state.node_named(&node).ok_or_else(|| no_such_node(&node))?.clone();
+        let begun = member.draining;
         let asked = if foretell { draining(&state, &member).map_err(|e| refused(&node, &e))? } else { state };
         let after = self.core.limits.repair_after;
         let told = self.blocking(move || {
@@ -37,7 +38,7 @@ impl Service {
         });
         let told = told.await?;
         // What is foretold has not begun.
-        Ok(Drain { draining: told.draining && !foretell, ..told })
+        Ok(Drain { draining: begun, ..told })
     }
 }
 

@@ -244,10 +244,6 @@ fn no_quorum_without(view: &View, member: &Member) -> Option<String> {
 /// Why a member should not be stopped now.
 fn reasons_to_go_on(view: &View, member: &Member) -> Vec<String> {
     let (state, name) = (&view.state, &member.profile.name);
-    if !member.up {
-        // It is not counted on.
-        return Vec::new();
-    }
     let mut reasons = Vec::new();
     let voting = voters(view);
     if voting.contains(&member.id) {

@@ -59,6 +59,10 @@ async fn pass(core: &Arc<Core>) -> std::io::Result<()> {
         for held in page {
             // One applied prefix of this node's own, taken after the copy was seen to exist (R1).
             let view = core.now();
+            if view.state.removed.contains_key(&core.me()) {
+                // What was given up with this node may be the last resort of somebody.
+                return Ok(());
+            }
             let found = Found {
                 // The catalogue lists no others.
                 cluster: core.identity.cluster,

@@ -51,7 +51,7 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_delimiter = ',', value_name = "ADDR", value_parser = endpoint)]
     endpoint: Vec<String>,
     /// How long to go on trying; for save and load, without progress.
-    /// [default: 30s; of watch: none]
+    /// [default: 30s; of watch and node drain: none]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
 }
@@ -147,15 +147,15 @@ pub(crate) enum NodeCommand {
     Ls(NodeLsArgs),
     /// Show everything about a node.
     Show(NodeNameArgs),
-    /// Empty a node: its copies are made again elsewhere, and what it owns has no owner any more.
+    /// Empty a node: its copies are made again elsewhere.
     ///
-    /// Waits until nothing is left on it, and says what is in the way. It goes on if nobody waits.
+    /// What it owns has no owner any more; the next claim takes it over. Waits until nothing is left on it, and says what is in the way. It goes on if nobody waits.
     Drain(DrainArgs),
     /// End the emptying of a node: it takes copies again.
     Undrain(NodeNameArgs),
-    /// Remove a node from the cluster, for good: the machine may join again as another node, with an empty folder.
+    /// Remove a node from the cluster, for good.
     ///
-    /// Refused while the last good copy of something is on it, or the voters that are up would be too few.
+    /// Its machine may join again as another node, with an empty folder. Refused while the last good copy of something is on it, or the voters that are up would be too few.
     Remove(NodeRemoveArgs),
     /// Exit with 0 if a node may be stopped now, else with 1 and the reasons.
     Check(NodeCheckArgs),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cairn_node::work::leave::REMOVED;
 use cairn_store::node::Role;
 use tempfile::TempDir;
 
@@ -71,8 +72,14 @@ async fn serve(cluster: &mut Cluster) -> Result<u8, Failure> {
     output::line("ready");
     loop {
         let death = cluster.next_death().await;
-        let back = "`cairnd start --config DIR/<name>/cairnd.toml` brings it back";
-        output::note(&format!("{death} ({back}; DIR is {})", dir.display()));
+        // Who was removed does not come back.
+        let what_next = match death.contains(REMOVED) {
+            true => "its folder is of no use any more".to_owned(),
+            false => {
+                format!("`cairnd start --config DIR/<name>/cairnd.toml` brings it back; DIR is {}", dir.display())
+            }
+        };
+        output::note(&format!("{death} ({what_next})"));
         cluster.record().write(&dir)?;
     }
 }

@@ -72,7 +72,7 @@ impl View for Drain<'_> {
         let first = match (self.foretold, self.draining) {
             (true, _) => format!("{node} would be emptied of {left}"),
             (false, true) => format!("{node} is being emptied: {left} are left"),
-            (false, false) => format!("{node} is not being emptied"),
+            (false, false) => format!("{node} takes copies: it is not being emptied"),
         };
         if self.blocking.is_empty() {
             return first;
