@@ -105,7 +105,9 @@ impl DialError {
     fn code(&self) -> Code {
         match self {
             Self::Address => Code::Invalid,
-            Self::Refused(refusal) if refusal.code == RefusalCode::Stranger => Code::Denied,
+            Self::Refused(refusal) if matches!(refusal.code, RefusalCode::Stranger | RefusalCode::Removed) => {
+                Code::Denied
+            }
             error if error.passing() => Code::Unavailable,
             _ => Code::Internal,
         }
