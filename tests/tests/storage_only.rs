@@ -108,6 +108,10 @@ fn it_alone_keeps_a_state_whose_owner_is_gone_and_serves_it() {
     assert_eq!(saved["replicas"], serde_json::json!([{"node": "s1", "state": "durable"}]));
     let digest = files::digest(&file);
     files::same(&cluster.copy_on("s1", &digest).unwrap(), &file);
+    // Who is being emptied takes nothing over.
+    for node in ["n2", "n3"] {
+        runtime.block_on(client.drain(&node.parse().unwrap(), false)).unwrap();
+    }
     cluster.kill("n1");
 
     let loaded = cluster.cairn("n2", ["load", "state", "--claim"]).expect(0).json();
