@@ -98,7 +98,8 @@ pub trait Cairn {
     async fn drained(node: NodeName, foretell: bool, wait: Duration) -> Result<Drain, Error>;
     /// What the removal of a node would come to. Changes nothing.
     async fn removal(node: NodeName, force: bool, wait: Duration) -> Result<Removal, Error>;
-    /// Ends a node's membership: gives up what is left on it, and takes its vote away. Asked again until it is done.
+    /// Ends a node's membership: gives up what is left on it, and takes its vote away. Asked again until it is done; `total`
+    /// is how many steps are left.
     async fn remove_node(request: RemoveNodeRequest) -> Result<Progress<()>, Error>;
     /// Why a node should not be stopped now; it may be if nothing is listed.
     async fn check_stop(node: NodeName, wait: Duration) -> Result<Health, Error>;

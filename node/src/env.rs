@@ -88,8 +88,8 @@ impl Env {
 
     /// `work`, or `None` if it takes longer than `limit`.
     ///
-    /// The work is put on the heap: a future that waits for it within another one would hold it twice, and requests,
-    /// which are moved several times before they run, would be ten times larger.
+    /// The work is put on the heap: a future that waits for it within another one would hold it twice, and requests are
+    /// moved several times before they run.
     pub fn timeout<T, F>(&self, limit: Duration, work: F) -> impl Future<Output = Option<T>> + use<T, F>
     where
         F: Future<Output = T>,

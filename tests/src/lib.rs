@@ -10,6 +10,7 @@
 //!   were told; [`judge`]: whether promises were kept; [`chance`]: drawn numbers;
 //! - [`shared`]: one cluster for several test functions;
 //! - [`terminal`]: a command on a terminal;
+//! - [`walk`]: commands that stand in a document;
 //! - [`wait`]: for an event, never for a time.
 //!
 //! A failed expectation panics: this crate is only ever used by tests, and by the program `soak`.
@@ -35,6 +36,7 @@ pub mod shared;
 pub mod site;
 pub mod terminal;
 pub mod wait;
+pub mod walk;
 
 pub use cluster::{Cluster, NodeProcess};
 pub use run::Run;

@@ -30,7 +30,8 @@ impl Service {
         let state = self.core.read(self.deadline(wait)).await?.state;
         let member = state.node_named(&node).ok_or_else(|| no_such_node(&node))?.clone();
         let begun = member.draining;
-        let asked = if foretell { draining(&state, &member).map_err(|e| refused(&node, &e))? } else { state };
+        let foretold = || state.foretell_drain(member.id).map_err(|rejection| refused(&node, &rejection));
+        let asked = if foretell { foretold()? } else { state };
         let after = self.core.limits.repair_after;
         let told = self.blocking(move || {
             let rule = Rule { most: BLOCKS_MAX, ..Rule::default() };
@@ -42,13 +43,7 @@ impl Service {
     }
 }
 
-/// The state in which this member is being emptied.
-pub(super) fn draining(state: &State, member: &Member) -> Result<State, Rejection> {
-    let mut state = state.clone();
-    state.foretell_drain(member.id)?;
-    Ok(state)
-}
-
+/// Why a node is not emptied, or not removed.
 pub(super) fn refused(node: &NodeName, rejection: &Rejection) -> Error {
     match rejection {
         Rejection::NoSuchNode(_) => no_such_node(node),
@@ -71,7 +66,7 @@ fn tell(state: &State, member: &Member, plan: &Plan) -> Drain {
             (Some(why), _) => (*why).to_owned(),
             (None, Some(Step::Make { to, .. })) => format!("a copy is to be made on {}", name_of(*to)),
             (None, Some(Step::Retire { .. })) => "enough other copies are there; they are verified first".into(),
-            (None, None) => "its other copies are on nodes that were up a moment ago".into(),
+            (None, None) => "it waits for its turn, or for nodes that are down for a moment".into(),
         };
         let stuck = stuck.contains_key(&key);
         Block { name: tie.name, version: Some(tie.version), size: tie.size, stuck, reason }
@@ -86,7 +81,7 @@ fn tell(state: &State, member: &Member, plan: &Plan) -> Drain {
     // Whoever stays keeps what it has. Else what is stuck comes first; there may be a million of either.
     let draining = state.members.get(&member.id).is_some_and(|member| member.draining);
     let (mut blocks, mut others) = (Vec::new(), Vec::new());
-    for block in copies.chain(owned).filter(|_| draining) {
+    for block in copies.chain(owned).take_while(|_| draining) {
         let list = if block.stuck { &mut blocks } else { &mut others };
         if list.len() < BLOCKS_MAX {
             list.push(block);

@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::Service;
 use super::answer::no_such_node;
 use super::cluster::{reason, voters};
-use super::drain::{draining, refused};
+use super::drain::refused;
 use crate::raft::View;
 
 /// So many steps of a removal are under way at once,
@@ -55,14 +55,12 @@ impl Service {
         if let Some(refusal) = foretold.refusal {
             return Err(refusal);
         }
-        if !member.draining && request.begun {
-            return Err(Error::new(
-                Code::Conflict,
-                format!("somebody ended the emptying of {name}, and so its removal"),
-            )
-            .hint(format!("`cairn node remove {name}` begins anew")));
-        }
         if !member.draining {
+            if request.begun {
+                let what = format!("somebody ended the emptying of {name}, and so its removal");
+                let hint = format!("`cairn node remove {name}` begins anew");
+                return Err(Error::new(Code::Conflict, what).hint(hint));
+            }
             let command = Command::Drain { node: member.id, draining: true };
             core.propose(command, deadline).await?.map_err(|e| refused(name, &e))?;
         }
@@ -140,9 +138,7 @@ impl Service {
         let fresh = u64::try_from((self.core.limits.down_after / FRESH_PART).as_millis()).unwrap_or(u64::MAX);
         let leader = self.core.leader();
         let silent = |id: &NodeId| leader != Some(*id) && heard.get(id).is_none_or(|silence| *silence > fresh);
-        for id in view.state.members.keys().copied().filter(silent).collect::<Vec<_>>() {
-            view.state.foretell_down(id);
-        }
+        view.state = view.state.foretell_down(view.state.members.keys().copied().filter(silent));
         self.blocking(move || Health { reasons: reasons_to_go_on(&view, &member) }).await
     }
 }
@@ -205,10 +201,10 @@ fn foretell(view: &View, member: &Member, force: bool) -> Removal {
 
 fn refusal(view: &View, member: &Member, force: bool, lost: u64, losses: &[Loss]) -> Option<Error> {
     let (state, name) = (&view.state, &member.profile.name);
-    if let Err(rejection) = draining(state, member) {
+    if let Err(rejection) = state.foretell_drain(member.id) {
         return Some(refused(name, &rejection));
     }
-    if let Some(why) = no_quorum_without(view, member) {
+    if let Some(why) = no_quorum_for_removal(view, member) {
         let error = Error::new(Code::Conflict, format!("{name} is not removed: {why}"));
         return Some(error.hint("let other nodes join, or come back, first; see `cairn node ls`"));
     }
@@ -230,32 +226,28 @@ fn refusal(view: &View, member: &Member, force: bool, lost: u64, losses: &[Loss]
 }
 
 /// Why too few voters would be there while the member's vote is taken away; none if they would be enough.
-fn no_quorum_without(view: &View, member: &Member) -> Option<String> {
-    let now = voters(view);
+fn no_quorum_for_removal(view: &View, member: &Member) -> Option<String> {
     // If another one takes over its vote, it is there until then.
-    if !now.contains(&member.id) || (member.up && has_heir(&view.state, &now, member.id)) {
+    let inherited = member.up && has_heir(&view.state, &voters(view), member.id);
+    if inherited { None } else { no_quorum_without(view, member) }
+}
+
+/// Why the others could not decide anything; none if they could.
+fn no_quorum_without(view: &View, member: &Member) -> Option<String> {
+    let voters = voters(view);
+    if !voters.contains(&member.id) {
         return None;
     }
-    let up = now.iter().filter(|id| **id != member.id && is_up(&view.state, **id)).count();
-    let needed = now.len() / 2 + 1;
-    (up < needed).then(|| format!("{needed} of {} voters must be up, and without it only {up} are", now.len()))
+    let up = voters.iter().filter(|id| **id != member.id && is_up(&view.state, **id)).count();
+    let (all, needed, name) = (voters.len(), voters.len() / 2 + 1, &member.profile.name);
+    (up < needed).then(|| format!("{needed} of {all} voters must be up, and without {name} only {up} are"))
 }
 
 /// Why a member should not be stopped now.
 fn reasons_to_go_on(view: &View, member: &Member) -> Vec<String> {
-    let (state, name) = (&view.state, &member.profile.name);
-    let mut reasons = Vec::new();
-    let voting = voters(view);
-    if voting.contains(&member.id) {
-        let up = voting.iter().filter(|id| **id != member.id && is_up(state, **id)).count();
-        let needed = voting.len() / 2 + 1;
-        if up < needed {
-            let all = voting.len();
-            reasons.push(format!("no quorum: {needed} of {all} voters must be up, and without {name} only {up} are"));
-        }
-    }
+    let state = &view.state;
+    let no_quorum = no_quorum_without(view, member).map(|why| format!("no quorum: {why}"));
     let only = ties(segments(state), member.id, |other| is_up(state, other)).filter(|tie| tie.last);
     let only = only.map(|tie| format!("version {} of {}", tie.version, tie.name));
-    reasons.extend(reason("no other node that is up has a good copy of", only));
-    reasons
+    no_quorum.into_iter().chain(reason("no other node that is up has a good copy of", only)).collect()
 }

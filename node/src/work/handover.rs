@@ -26,6 +26,12 @@ pub struct Handover {
 }
 
 impl Handover {
+    /// Another node leads: whoever was tried may be tried again, should this one lead once more. Not at once: what is due
+    /// stays due.
+    pub fn succeeded(&mut self) {
+        self.tried.clear();
+    }
+
     /// One look, for as long as this node leads; tells whether the lead was given away just now. A try that fails leads to an election like any other: openraft's
     /// leader says nothing more once it has handed over.
     pub async fn look(&mut self, core: &Core, view: &View) -> bool {

@@ -68,14 +68,20 @@ pub async fn lead(core: Arc<Core>) {
                 match membership(&core, &view).await {
                     Ok(true) => hurry_until = core.env.clock.now() + HURRY,
                     // Only between two changes of the membership.
-                    Ok(false) if !leaves => drop(handover.look(&core, &view).await),
-                    Ok(false) => {}
+                    Ok(false) => {
+                        if !leaves {
+                            handover.look(&core, &view).await;
+                        }
+                    }
                     Err(e) => tracing::debug!(error = %e, "the membership could not be changed now"),
                 }
             }
         } else {
-            // What an earlier term has seen and tried means nothing in the next one.
-            (handover, disowning) = (Handover::default(), Disowning::default());
+            // Another leader may have ended an emptying, and begun it anew.
+            disowning = Disowning::default();
+            if core.leader().is_some_and(|leader| leader != core.me()) {
+                handover.succeeded();
+            }
         }
         let hurry = core.env.clock.now() < hurry_until;
         core.env.clock.sleep(if hurry { core.limits.work / HURRY_FACTOR } else { core.limits.work }).await;

@@ -153,6 +153,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn never_the_owner_never_twice_never_unusable(
             zones in prop::collection::vec(0..4u8, 1..12),

@@ -194,6 +194,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn the_number_stays_odd_and_the_choice_is_final(
             count in 1..9u64, voting in any::<u16>(), ready in any::<u16>(), leaving in any::<u16>(),

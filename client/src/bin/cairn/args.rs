@@ -149,13 +149,15 @@ pub(crate) enum NodeCommand {
     Show(NodeNameArgs),
     /// Empty a node: its copies are made again elsewhere.
     ///
-    /// What it owns has no owner any more; the next claim takes it over. Waits until nothing is left on it, and says what is in the way. It goes on if nobody waits.
+    /// What it owns has no owner any more; the next claim takes it over. Waits until nothing is left on it, and says what is
+    /// in the way. It goes on if nobody waits.
     Drain(DrainArgs),
     /// End the emptying of a node: it takes copies again.
     Undrain(NodeNameArgs),
     /// Remove a node from the cluster, for good.
     ///
-    /// Its machine may join again as another node, with an empty folder. Refused while the last good copy of something is on it, or the voters that are up would be too few.
+    /// Its machine may join again as another node, with an empty folder. Refused while the last good copy of something is on
+    /// it, or the voters that are up would be too few.
     Remove(NodeRemoveArgs),
     /// Exit with 0 if a node may be stopped now, else with 1 and the reasons.
     Check(NodeCheckArgs),

@@ -76,7 +76,7 @@ fn log() {
 /// A signal drops the work, so that what it put on disk is tidied. A measurement has more to tidy, and asks for itself.
 async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
     let asks = matches!(
-        &args.command,
+        args.command,
         Command::Ls(_)
             | Command::Show(_)
             | Command::History(_)
@@ -85,16 +85,11 @@ async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
             | Command::Cluster { .. }
     );
     let tidies_itself = matches!(args.command, Command::Bench { .. });
-    let of_nodes = matches!(&args.command, Command::Node { .. });
     let (waiting, patience) = (Waiting::default(), args.globals.timeout());
     tokio::select! {
         done = run(args, output, &waiting) => done,
         never = waiting.tell(patience) => match never {},
-        report = interrupted(), if !tidies_itself => Err(match (asks, of_nodes) {
-            (true, _) => report.without_effect(),
-            (false, true) => Report { hint: Some("it may go on: see `cairn node ls`".into()), ..report },
-            (false, false) => report,
-        }),
+        report = interrupted(), if !tidies_itself => Err(if asks { report.without_effect() } else { report }),
     }
 }
 

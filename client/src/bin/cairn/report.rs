@@ -18,7 +18,7 @@ pub(crate) struct Report {
 }
 
 /// What to say when nobody waited for the answer.
-const INTERRUPTED: &str = "the node may go on with it: see `cairn show NAME`";
+const INTERRUPTED: &str = "the cluster may go on with it: see `cairn show NAME`, or `cairn node ls`";
 
 impl Report {
     /// A request that makes no sense.

@@ -68,18 +68,24 @@ impl State {
         Ok(Outcome::Done)
     }
 
-    /// Marks a member as being emptied, to foretell what would come of it; an entry does the same.
+    /// What this state would be if a member were being emptied from now on.
     ///
     /// # Errors
-    /// As the entry would be refused.
-    pub fn foretell_drain(&mut self, node: NodeId) -> Result<(), Rejection> {
-        self.drain(node, true).map(drop)
+    /// As the command would be refused.
+    pub fn foretell_drain(&self, node: NodeId) -> Result<Self, Rejection> {
+        let mut state = self.clone();
+        state.drain(node, true)?;
+        Ok(state)
     }
 
-    /// Takes a member for down, to foretell what would come of it; the leader's mark does the same.
-    pub fn foretell_down(&mut self, node: NodeId) {
-        // Of whom is no member nothing is foretold.
-        let _ = self.mark(node, false);
+    /// What this state would be if these members were marked down.
+    pub fn foretell_down(&self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        let mut state = self.clone();
+        for node in nodes {
+            // Of who is no member nothing is foretold.
+            let _ = state.mark(node, false);
+        }
+        state
     }
 
     pub(super) fn drain(&mut self, node: NodeId, draining: bool) -> Reply {

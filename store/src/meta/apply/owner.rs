@@ -112,7 +112,7 @@ impl State {
         Ok(Outcome::Done)
     }
 
-    /// The leader ends what a node that is being emptied owns; whoever asked for nothing keeps it.
+    /// The leader ends what a node owns that is being emptied; a node that stays keeps what it has.
     pub(super) fn disown(&mut self, id: SegmentId, node: NodeId, now: WallTime) -> Reply {
         if !self.member(node)?.draining {
             return Err(Rejection::NotDraining(node));
