@@ -30,8 +30,9 @@ use crate::world::Machine;
 const WHOLE_MAX: Duration = Duration::from_secs(90);
 /// How long repairs may take once the cluster is whole.
 const REPLICATED_MAX: Duration = Duration::from_secs(120);
-/// How long strays may stay once nobody can refer to them any more.
-const STRAYS_MAX: Duration = Duration::from_secs(30);
+/// How long strays may stay once nobody can refer to them any more: what is in quarantine is compared with the state once in
+/// fifteen passes of the collector, which rests for two seconds after each.
+const STRAYS_MAX: Duration = Duration::from_secs(45);
 /// How often the clocks leap meanwhile: not before the collectors had time for a pass.
 const LEAP_EVERY: Duration = Duration::from_secs(6);
 /// How often that is looked at.
