@@ -8,7 +8,7 @@ use cairn_store::crash_point;
 use cairn_store::id::{CopyId, NodeId, RequestId};
 use cairn_store::meta::{Command, Outcome, Rejection};
 use cairn_store::node::Role;
-use cairn_store::segment::{CopyState, Epoch, Segment, Version, VersionRecord};
+use cairn_store::segment::{CopyState, Epoch, Segment, Standing, Version, VersionRecord};
 
 use super::answer::{no_such_name, no_such_node, unexpected, without_version};
 use super::save::until;
@@ -127,6 +127,7 @@ async fn run(core: &Arc<Core>, request: &LoadRequest, meter: Arc<Meter>) -> Resu
             return loading.finish(obtained, None).await;
         }
         if let Some(epoch) = loading.claim(attempt, deadline).await? {
+            let obtained = loading.or_again(obtained, deadline, &meter).await.map_err(Error::unknown)?;
             return loading.finish(obtained, Some(epoch)).await.map_err(Error::unknown);
         }
     }
@@ -193,7 +194,7 @@ impl Loading<'_> {
             node: core.me(),
         };
         crash_point!("claim.begin");
-        let reply = core.propose(command, deadline).await?;
+        let reply = core.propose_and_see(command, deadline).await?;
         crash_point!("claim.done");
         match reply {
             Err(Rejection::HeadMoved { .. }) => Ok(None),
@@ -212,6 +213,21 @@ impl Loading<'_> {
                 Outcome::Claimed { epoch, .. } => Ok(Some(epoch)),
                 other => Err(unexpected(&other)),
             },
+        }
+    }
+
+    /// What was obtained; or, if it was let go of as one copy too many just before this node became the owner, another one: that
+    /// file goes at once, and an owner's stays.
+    async fn or_again(&self, obtained: Obtained, deadline: Duration, meter: &Arc<Meter>) -> Result<Obtained, Error> {
+        let Fetch { core, segment, version, .. } = self.fetch;
+        let state = core.now().state;
+        let ended = state.standing(segment.id, version, obtained.copy) == Standing::Ended;
+        let now = state.segments.get(&segment.id);
+        match now.and_then(|now| Some((now, now.versions.get(&version)?))) {
+            Some((segment, record)) if ended => {
+                Fetch { state: &state, segment, record, ..self.fetch }.obtain(deadline, meter).await
+            }
+            _ => Ok(obtained),
         }
     }
 

@@ -14,7 +14,7 @@ use cairn_store::digest::Digest;
 use cairn_store::id::RequestId;
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
-use cairn_store::segment::{Epoch, Kind, Version};
+use cairn_store::segment::{Epoch, Kind, Standing, Version};
 use tokio::time::Instant;
 
 use super::Tally;
@@ -279,12 +279,13 @@ impl Desk {
         }
         let read = match found {
             Ok(bytes) => Digest::of(&bytes),
-            // Its power went, a fault took the copy, newer versions took its place, or hours passed for a copy that nothing
-            // refers to, between the answer and our look.
+            // Its power went, a fault took the copy, newer versions took its place, a repair let go of what is no owner's, or hours
+            // passed for a copy that nothing refers to, between the answer and our look.
             Err(_)
                 if !machine.is_on()
                     || machine.is_harmed(loaded.copy)
                     || is_gone(machine, &loaded)
+                    || is_let_go(machine, &loaded)
                     || (self.cluster.moment().leapt > leapt && !is_referenced(machine, &loaded)) =>
             {
                 return Ok(Told::Unknown);
@@ -312,6 +313,15 @@ fn is_gone(machine: &Machine, loaded: &Loaded) -> bool {
         let segment = view.state.by_name(&loaded.name);
         let record = segment.and_then(|segment| segment.versions.get(&loaded.version));
         record.is_none_or(|record| record.digest != loaded.digest)
+    })
+}
+
+/// Whether a machine's node knows that the copy which was loaded there was let go of. Never an owner's own.
+fn is_let_go(machine: &Machine, loaded: &Loaded) -> bool {
+    machine.view().is_some_and(|view| {
+        let Some(segment) = view.state.by_name(&loaded.name) else { return false };
+        let ended = view.state.standing(segment.id, loaded.version, loaded.copy) == Standing::Ended;
+        ended && !(loaded.claimed && segment.owner.is_some() && segment.epoch == loaded.epoch)
     })
 }
 
