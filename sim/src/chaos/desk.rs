@@ -86,6 +86,11 @@ impl Desk {
         }
     }
 
+    /// What a node sent comes once more: an order to empty a node, perhaps, after that had ended.
+    pub(super) fn may_drain_again(&self) {
+        self.history.borrow_mut().drains.iter_mut().for_each(|drain| drain.to = None);
+    }
+
     pub(super) fn known(&self, name: &Name) -> Known {
         self.known.borrow().get(name).cloned().unwrap_or_default()
     }

@@ -253,6 +253,7 @@ impl Striker<'_> {
 
     async fn echo(&self) -> anyhow::Result<bool> {
         let Some(machine) = self.pick(|machine| !machine.sent.is_empty()) else { return Ok(false) };
+        self.desk.may_drain_again();
         for _ in 0..1 + self.rng.below(6) {
             // Whoever is meant may be down.
             let _ = machine.sent.echo(self.rng.index(machine.sent.len())).await;
