@@ -10,6 +10,7 @@
 mod cluster;
 mod error;
 mod member;
+mod recovery;
 mod segment;
 mod transfer;
 mod watch;
@@ -29,6 +30,7 @@ pub use cluster::{
 };
 pub use error::{Code, Error, Outcome};
 pub use member::{Block, Drain, Loss, Removal, RemoveNodeRequest};
+pub use recovery::{Adopted, Adoption, Leftover, Recovery, RestoreRequest};
 pub use segment::{
     ClaimRequest, Claimed, ListRequest, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
     UnpinRequest, VersionDetail,
@@ -53,6 +55,9 @@ pub const REPAIRS_MAX: usize = 1000;
 
 /// The most segments that [`Cairn::drained`] and [`Cairn::removal`] name.
 pub const BLOCKS_MAX: usize = 1000;
+
+/// The most versions, and the most copies of each node, that [`Cairn::recovery`] names.
+pub const LEFTOVERS_MAX: usize = 1000;
 
 /// The service of a node.
 #[tarpc::service]
@@ -103,6 +108,12 @@ pub trait Cairn {
     async fn remove_node(request: RemoveNodeRequest) -> Result<Progress<()>, Error>;
     /// Why a node should not be stopped now; it may be if nothing is listed.
     async fn check_stop(node: NodeName, wait: Duration) -> Result<Health, Error>;
+    /// One step of taking over what another cluster knew. Each may be taken again.
+    async fn restore(request: RestoreRequest) -> Result<(), Error>;
+    /// Where the cluster comes from, and what it still misses; none if it began with nothing.
+    async fn recovery(wait: Duration) -> Result<Option<Recovery>, Error>;
+    /// Ends the recovery: nodes delete and repair again.
+    async fn resume(wait: Duration) -> Result<(), Error>;
 }
 
 /// Work that goes on, or its result.

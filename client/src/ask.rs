@@ -1,6 +1,7 @@
 //! The short requests, one method each. All are retried until answered or until the client's time is over.
 
 use cairn_store::id::{Incarnation, NodeId, RequestId};
+use cairn_store::meta::RestoreStep;
 use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Profile};
 use cairn_store::segment::{Epoch, Version};
@@ -8,8 +9,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{
     ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo,
-    PAGE_MAX, PeerInfo, PinRequest, Progress, ReleaseRequest, Removal, RemoveNodeRequest, RemoveRequest, Repairs,
-    SegmentDetail, SegmentSummary, UnpinRequest,
+    PAGE_MAX, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal, RemoveNodeRequest, RemoveRequest,
+    Repairs, RestoreRequest, SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use crate::dial::{Client, Session};
 use crate::request;
@@ -251,6 +252,28 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Takes one step of taking over what another cluster knew.
+    pub async fn restore_step(&self, step: RestoreStep) -> Result<(), Error> {
+        let request = RestoreRequest { step, wait: self.wait_in_all() };
+        self.call(true, |client, context| {
+            let request = request.clone();
+            async move { client.restore(context, request).await }
+        })
+        .await
+    }
+
+    /// Where the cluster comes from, and what it still misses; none if it began with nothing.
+    pub async fn recovery(&self) -> Result<Option<Recovery>, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| async move { client.recovery(context, wait).await }).await
+    }
+
+    /// Ends the recovery: nodes delete and repair again.
+    pub async fn resume(&self) -> Result<(), Error> {
+        let wait = self.wait_in_all();
+        self.call(true, |client, context| async move { client.resume(context, wait).await }).await
     }
 
     /// Why a node should not be stopped now; it may be if nothing is listed.

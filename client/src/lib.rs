@@ -11,6 +11,7 @@
 //!   are put into it;
 //! - [`save`], [`load`], [`fetch`], [`deliver`]: the main job;
 //! - [`watch`]: changes, as they are committed;
+//! - [`backup`]: a cluster's metadata as a file, and back into another cluster;
 //! - `part`: a file or a folder that appears whole or not at all;
 //! - [`tree`]: a folder as a tar stream, and back;
 //! - [`fault`]: why it failed: a node said no, or a file of this machine did.
@@ -21,6 +22,7 @@
 
 pub mod api;
 pub mod ask;
+pub mod backup;
 pub mod codec;
 pub mod deliver;
 pub mod dial;

@@ -8,6 +8,8 @@
 //! A frame: `"CRN1" | protocol u16 | kind u16 | length u32 | crc32c u32 | body`, little-endian. The length is at most
 //! [`BODY_BYTES_MAX`]; the checksum covers the header before it and the body; the body is bincode, bounded.
 
+use std::time::Duration;
+
 use bincode::Options;
 use cairn_store::digest::Digest;
 use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
@@ -53,6 +55,12 @@ pub enum Kind {
     SnapshotPiece = 10,
     /// The answer to a snapshot.
     SnapshotDone = 11,
+    /// [`AskBackup`].
+    AskBackup = 12,
+    /// [`BackupAnswer`].
+    BackupAnswer = 13,
+    /// A piece of a backup; an empty one ends it.
+    BackupPiece = 14,
 }
 
 /// A body that knows its kind of frame.
@@ -64,7 +72,7 @@ pub trait Body: Serialize + DeserializeOwned {
 macro_rules! bodies {
     ($($body:ident),*) => { $(impl Body for $body { const KIND: Kind = Kind::$body; })* };
 }
-bodies!(Greeting, Welcome, Push, PushAnswer, Sealed, PushDone, Pull, PullAnswer);
+bodies!(Greeting, Welcome, Push, PushAnswer, Sealed, PushDone, Pull, PullAnswer, AskBackup, BackupAnswer);
 
 /// Who connects, and to whom it means to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +162,18 @@ pub struct Offer {
     /// The length of the table that follows, in bytes.
     pub table: u64,
 }
+
+/// Asks for a backup of the cluster's metadata ([`cairn_store::meta::Backup`]), as new as the moment of asking. On a good
+/// answer its records follow, cut into pieces of any length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskBackup {
+    /// How long to wait for a quorum.
+    pub wait: Duration,
+}
+
+/// Whether a backup follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupAnswer(pub Result<(), Refusal>);
 
 /// Why the other side says no.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

@@ -50,12 +50,14 @@ fn help_lists_exactly_what_is_built() {
         "release",
         "node",
         "cluster",
+        "meta",
         "bench",
         "completions",
     ];
     assert_eq!(listed(&["--help"]), all);
     assert_eq!(listed(&["node", "--help"]), ["ls", "show", "drain", "undrain", "remove", "check"]);
-    assert_eq!(listed(&["cluster", "--help"]), ["status", "peers", "health", "repairs"]);
+    assert_eq!(listed(&["cluster", "--help"]), ["status", "peers", "health", "repairs", "recover", "recovery"]);
+    assert_eq!(listed(&["meta", "--help"]), ["backup", "inspect", "restore"]);
     assert_eq!(listed(&["bench", "--help"]), ["save", "load", "small", "meta", "memory"]);
     let help = |command| text(&cairn(&[command, "--help"]).stdout).to_owned();
     for word in ["--lease", "--archive", "--durability", "--from", "global"] {

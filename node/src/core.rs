@@ -20,6 +20,7 @@ use crate::raft::{Raft, Types, View};
 use crate::storage::Storage;
 use crate::turns::Turns;
 use crate::versions::Versions;
+use crate::work::adopt::Heritage;
 use crate::work::repair::Crew;
 use crate::work::space::Space;
 use crate::work::verify::Looks;
@@ -127,6 +128,8 @@ pub struct Core {
     pub loading: Semaphore,
     /// What this node's storage is busy with.
     pub storage: Storage,
+    /// The copies of former clusters that lie here.
+    pub heritage: Heritage,
     /// Copies that are being looked at.
     pub looks: Looks,
     /// What the disk said last of its free space.

@@ -12,9 +12,12 @@
 //! - [`pull`] and [`serve`]: a load's bytes on their way to the loader, resumable at any block;
 //! - [`digest`]: table and digest of a source, in one pass;
 //! - [`stream`]: payloads over any async stream, for connections without a faster way;
-//! - [`snapshot`]: the replicated state on its way to a member that is far behind.
+//! - [`snapshot`]: the replicated state on its way to a member that is far behind; [`backup`]: to a client; `pieces`: its
+//!   records as frames.
 
+pub mod backup;
 pub mod digest;
+mod pieces;
 pub mod port;
 pub mod pull;
 pub mod push;

@@ -22,6 +22,7 @@ use std::io;
 use std::path::Path;
 
 use cairn_store::disk::FileDisk;
+use cairn_store::meta::State;
 use serde::Serialize;
 
 pub use finding::{Finding, What};
@@ -42,6 +43,15 @@ pub struct Summary {
     pub copies: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// The newest state that the folder of a node that does not run leads to: that of its snapshot, with every entry of its log;
+/// the last of them may never have been agreed on. Nothing is changed.
+///
+/// # Errors
+/// As of [`fsck`]. What is damaged is told.
+pub fn newest_state(dir: &Path, tell: &mut Tell<'_>) -> io::Result<Option<State>> {
+    Ok(state::read(&FileDisk::unchecked(dir), tell)?.into_newest())
 }
 
 /// Checks everything under `dir`, whose lock the caller holds; `boot_id` is the kernel's. `moved` is told how many more

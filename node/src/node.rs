@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_store::disk::Toc;
-use cairn_store::id::ClusterId;
+use cairn_store::id::{ClusterId, CopyId};
 use cairn_store::meta::Command;
 use cairn_store::node::Profile;
 use openraft::RaftLogReader;
@@ -32,7 +32,7 @@ use crate::service::Service;
 use crate::storage::Storage;
 use crate::turns::Turns;
 use crate::versions::Versions;
-use crate::work::{self, repair::Crew, space::Space, verify::Looks};
+use crate::work::{self, adopt::Heritage, repair::Crew, space::Space, verify::Looks};
 
 /// What a node is told.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ impl Node {
             Some(address) => Some(bind(&env, address).await?),
             None => None,
         };
-        tidy(&env, identity.cluster).await?;
+        let foreign = tidy(&env, identity.cluster).await?;
 
         let machine = Machine::open(env.clone())?;
         let view = machine.watch();
@@ -151,6 +151,7 @@ impl Node {
             saving: Arc::new(Semaphore::new(limits.transfers)),
             loading: Semaphore::new(limits.transfers),
             storage: Storage::default(),
+            heritage: Heritage::new(foreign),
             looks: Looks::default(),
             space,
             counts: Metrics::default(),
@@ -175,6 +176,7 @@ impl Node {
         core.env.spawn(found(core.clone()));
         core.env.spawn(work::lead::lead(core.clone()));
         core.env.spawn(work::space::watch_space(core.clone()));
+        core.env.spawn(work::adopt::adopt(core.clone()));
         core.env.spawn(work::collect::collect(core.clone()));
         core.env.spawn(work::describe::describe(core.clone()));
         core.env.spawn(work::leave::leave(core.clone()));
@@ -250,16 +252,17 @@ async fn check_log(
     Ok(())
 }
 
-/// Removes halves, and makes the catalogue agree with the files. Copies of another cluster are left alone (R1).
-async fn tidy(env: &Env, cluster: ClusterId) -> io::Result<()> {
+/// Removes halves, and makes the catalogue agree with the files. Copies of another cluster are left alone (R1), and told.
+async fn tidy(env: &Env, cluster: ClusterId) -> io::Result<Vec<CopyId>> {
     let (disk, catalogue) = (env.disk.clone(), env.catalogue.clone());
     env.blocking(move || {
         let (ours, others): (Vec<Toc>, Vec<Toc>) = disk.scan()?.into_iter().partition(|toc| toc.cluster == cluster);
         if let Some(one) = others.first() {
             let (copies, cluster) = (others.len(), one.cluster);
-            tracing::warn!(copies, %cluster, "copies of another cluster lie here; they are left alone");
+            tracing::info!(copies, %cluster, "copies of another cluster lie here; only a cluster that began with its backup takes them");
         }
-        catalogue.replace(&ours.iter().map(Held::from).collect::<Vec<_>>())
+        catalogue.replace(&ours.iter().map(Held::from).collect::<Vec<_>>())?;
+        Ok(others.iter().map(|toc| toc.copy).collect())
     })
     .await?
 }

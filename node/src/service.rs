@@ -6,6 +6,7 @@
 //! - [`watch`]: changes of segments, as they are committed;
 //! - [`cluster`]: members and health; [`peers`]: which members this node reaches itself;
 //! - [`drain`], [`removal`]: members that are emptied, removed, or stopped for a while;
+//! - [`recovery`]: beginning with what another cluster knew;
 //! - [`answer`]: rejections of the state machine in the words of the public contract.
 
 pub mod answer;
@@ -14,6 +15,7 @@ pub mod drain;
 pub mod load;
 pub mod names;
 pub mod peers;
+pub mod recovery;
 pub mod removal;
 pub mod repairs;
 pub mod save;
@@ -25,8 +27,9 @@ use std::time::Duration;
 
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest,
-    LoadRequest, Loaded, NodeInfo, PeerInfo, PinRequest, Progress, ReleaseRequest, Removal, RemoveNodeRequest,
-    RemoveRequest, Repairs, SaveRequest, Saved, SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
+    LoadRequest, Loaded, NodeInfo, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal,
+    RemoveNodeRequest, RemoveRequest, Repairs, RestoreRequest, SaveRequest, Saved, SegmentDetail, SegmentSummary,
+    UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::codec;
 use cairn_store::name::Name;
@@ -194,5 +197,17 @@ impl Cairn for Service {
 
     async fn check_stop(self, _: Context, node: NodeName, wait: Duration) -> Result<Health, Error> {
         self.why_not_stop(node, wait).await
+    }
+
+    async fn restore(self, _: Context, request: RestoreRequest) -> Result<(), Error> {
+        self.take_over(request).await
+    }
+
+    async fn recovery(self, _: Context, wait: Duration) -> Result<Option<Recovery>, Error> {
+        self.how_recovered(wait).await
+    }
+
+    async fn resume(self, _: Context, wait: Duration) -> Result<(), Error> {
+        self.end_recovery(wait).await
     }
 }

@@ -3,6 +3,7 @@
 //! - [`lead`]: what only the leader does: ticks of log time, marks, voters, expiry;
 //! - [`handover`]: gives the lead away when this node's disk has no room, or the node is being emptied;
 //! - [`disown`]: ends what such nodes own;
+//! - [`adopt`]: takes over copies that the node brought along from a former cluster;
 //! - [`collect`]: unlinks copies that can never be referenced again; the one place that deletes;
 //! - [`repair`]: what only the leader does: has copies made again, and lets go of what is not needed;
 //! - [`verify`]: looks whether a copy is good, because somebody doubts it or wants to rely on it;
@@ -11,6 +12,7 @@
 //! - [`leave`]: ends the node once it was removed;
 //! - [`describe`]: tells the cluster what this node says of itself, when that changed.
 
+pub mod adopt;
 pub mod collect;
 pub mod describe;
 pub mod disown;

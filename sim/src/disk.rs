@@ -82,6 +82,17 @@ impl MemDisk {
         state.files.wipe();
     }
 
+    /// Everything but copies and the spool goes, durably, as when `cairnd` lays a former cluster's node aside. The machine must be off.
+    pub fn lay_aside(&self) {
+        let mut state = self.system.state();
+        let kept = |path: &&str| path.starts_with("segments/") || path.starts_with("spool/");
+        let gone: Vec<String> = state.files.under("").filter(|path| !kept(path)).map(str::to_owned).collect();
+        for path in gone {
+            state.files.remove(&path);
+            state.files.sync_folder(system::folder_of(&path));
+        }
+    }
+
     /// The n-th step from now on fails: a file made, bytes added, an fsync of a file or a folder, a name given, changed
     /// or taken away.
     pub fn fail_after(&self, operations: u32, how: Failure) {

@@ -9,6 +9,7 @@ mod leader;
 mod members;
 mod partition;
 mod power;
+mod recovery;
 mod repair;
 mod save_load;
 mod scrub;
@@ -48,6 +49,7 @@ pub const ALL: &[Play] = &[
     play!(lasting, Spec { executors: 3, storage: 1, ..Spec::slow() }),
     play!(asleep, Spec { executors: 4, ..Spec::default() }),
     play!(members, Spec { executors: 4, storage: 1, ..Spec::repairing() }),
+    play!(recovery, Spec { executors: 5, storage: 1, ..Spec::repairing() }),
     play!(repair, Spec { executors: 5, storage: 1, ..Spec::repairing() }),
     play!(scrub, Spec::repairing()),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),

@@ -232,6 +232,9 @@ impl World {
             Action::Wipe(name) => {
                 self.machines.iter().filter(|m| m.name == *name && !m.is_on()).for_each(|m| m.wipe());
             }
+            Action::LayAside { name, founds } => {
+                self.machines.iter().filter(|m| m.name == *name && !m.is_on()).for_each(|m| m.lay_aside(*founds));
+            }
             Action::Partition(one, others) => each_pair(one, others, |a, b| sim.partition(a, b)),
             Action::Deafen(one, others) => each_pair(one, others, |a, b| sim.partition_oneway(a, b)),
             Action::Hold(one, others) => each_pair(one, others, |a, b| sim.hold(a, b)),

@@ -40,6 +40,8 @@ pub enum Way {
     Behind,
     /// The node must end as it is asked to.
     End,
+    /// The node must bring copies into a cluster that recovers.
+    Recover,
 }
 
 /// Every point there is, by its name, with the way to it. A test compares this with the sources.
@@ -89,6 +91,9 @@ pub const POINTS: &[(&str, Way)] = &[
     ("retire.toc-durable", Way::Load),
     ("retire.removed", Way::Load),
     ("retire.unlisted", Way::Load),
+    // A copy of a former cluster is taken over.
+    ("adopt.verified", Way::Recover),
+    ("adopt.published", Way::Recover),
     // Raft.
     ("commit.begin", Way::Lead),
     ("commit.done", Way::Lead),

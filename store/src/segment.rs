@@ -53,7 +53,21 @@ impl Epoch {
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
+
+    /// The first epoch of the next generation: above all that a cluster of this one's generation ever gives (R12). A
+    /// generation has 2^32 epochs, so that 2^21 generations are exact in JSON's numbers.
+    pub fn next_generation(self) -> Self {
+        Self((self.0 >> GENERATION_BITS).saturating_add(1) << GENERATION_BITS)
+    }
+
+    /// Whether it is what [`Epoch::next_generation`] gives.
+    pub fn begins_generation(self) -> bool {
+        self.0 != 0 && self.0.trailing_zeros() >= GENERATION_BITS
+    }
 }
+
+/// The bits of an epoch that count within a generation.
+const GENERATION_BITS: u32 = 32;
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -248,4 +262,13 @@ pub struct Segment {
     pub modified: WallTime,
     /// The log index of the last change.
     pub revision: u64,
+}
+
+impl Segment {
+    /// What another cluster can know of it: neither the owner nor the holders, which are nodes of this one.
+    pub fn without_holders(&self) -> Self {
+        let bare = |record: &VersionRecord| VersionRecord { copies: Vec::new(), ended: Vec::new(), ..record.clone() };
+        let versions = self.versions.iter().map(|(version, record)| (*version, Arc::new(bare(record)))).collect();
+        Self { owner: None, claimed: None, versions, ..self.clone() }
+    }
 }

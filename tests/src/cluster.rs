@@ -202,6 +202,12 @@ impl Cluster {
 
     /// Ends every process at once, as a power cut of the whole room would, and starts the same cluster again.
     pub fn crash_all_and_restart(&mut self, nodes: u32, storage: u32) {
+        self.crash_all();
+        self.dev = spawn_dev(self.dir.path(), nodes, storage);
+    }
+
+    /// Ends every process at once, as a power cut of the whole room would. Nodes may be revived one by one.
+    pub fn crash_all(&mut self) {
         for node in self.nodes() {
             if let Some(process) = Pid::from_raw(node.pid) {
                 let _ = kill_process(process, Signal::KILL);
@@ -211,7 +217,6 @@ impl Cluster {
         for node in self.nodes() {
             let _ = std::fs::remove_file(self.dir.path().join(&node.name).join("revived.pid"));
         }
-        self.dev = spawn_dev(self.dir.path(), nodes, storage);
     }
 
     fn end(&mut self) {

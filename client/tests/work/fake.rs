@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest,
-    LoadRequest, Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, ReleaseRequest, Removal, RemoveNodeRequest,
-    RemoveRequest, Repairs, SaveRequest, Saved, SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
+    LoadRequest, Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal,
+    RemoveNodeRequest, RemoveRequest, Repairs, RestoreRequest, SaveRequest, Saved, SegmentDetail, SegmentSummary,
+    UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::codec::answering;
 use cairn_client::wire::{self, Greeting, Offer, Pull, PullAnswer, Welcome};
@@ -397,6 +398,18 @@ impl Cairn for Fake {
     }
 
     async fn check_stop(self, _: Context, _: NodeName, _: Duration) -> Result<Health, Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn restore(self, _: Context, _: RestoreRequest) -> Result<(), Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn recovery(self, _: Context, _: Duration) -> Result<Option<Recovery>, Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn resume(self, _: Context, _: Duration) -> Result<(), Error> {
         panic!("nothing asks for it")
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cairn_client::wire::{self, Kind, Refusal, RefusalCode, WireError};
 
-use super::{receive, refusal, serve, snapshot};
+use super::{backup, receive, refusal, serve, snapshot};
 use crate::admit::Speaker;
 use crate::core::Core;
 use crate::env::Stream;
@@ -26,6 +26,8 @@ pub async fn serve_connection(
         };
         stream = if kind == Kind::Pull as u16 {
             serve::serve(&core, stream, wire::decode(&body)?, speaker).await?
+        } else if kind == Kind::AskBackup as u16 {
+            backup::serve(&core, stream, wire::decode(&body)?).await?
         } else if kind == Kind::Push as u16 && member(speaker) {
             receive::receive(&core, stream, wire::decode(&body)?).await?
         } else if kind == Kind::Snapshot as u16 && member(speaker) {

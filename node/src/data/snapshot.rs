@@ -12,13 +12,11 @@ use openraft::type_config::alias::SnapshotMetaOf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::pieces;
 use crate::core::Core;
 use crate::env::{Env, Stream};
 use crate::raft::machine::Snapshot;
 use crate::raft::types::{Types, Vote};
-
-/// How many bytes of records go into one frame.
-const PIECE_BYTES: usize = 512 << 10;
 
 /// What comes before the records.
 #[derive(Serialize, Deserialize)]
@@ -40,24 +38,7 @@ pub async fn send(
     let head = encode(&Head { vote, meta: snapshot.meta })?;
     let begun = wire::send_bytes(&mut stream, Kind::Snapshot, &head);
     env.timeout(limit, begun).await.ok_or_else(late)?.map_err(text)?;
-    let mut piece = Vec::with_capacity(PIECE_BYTES);
-    for record in snapshot.snapshot.records() {
-        let record = record.map_err(|e| e.to_string())?;
-        for part in record.chunks(PIECE_BYTES) {
-            if piece.len() + part.len() > PIECE_BYTES {
-                let sent = wire::send_bytes(&mut stream, Kind::SnapshotPiece, &piece);
-                env.timeout(limit, sent).await.ok_or_else(late)?.map_err(text)?;
-                piece.clear();
-            }
-            piece.extend_from_slice(part);
-        }
-    }
-    let ended = async {
-        wire::send_bytes(&mut stream, Kind::SnapshotPiece, &piece).await?;
-        // An empty piece ends the stream.
-        wire::send_bytes(&mut stream, Kind::SnapshotPiece, &[]).await
-    };
-    env.timeout(limit, ended).await.ok_or_else(late)?.map_err(text)?;
+    pieces::send(env, &mut stream, Kind::SnapshotPiece, snapshot.snapshot.records(), limit).await?;
     let (kind, body) = env.timeout(limit, wire::receive_bytes(&mut stream)).await.ok_or_else(late)?.map_err(text)?;
     if kind != Kind::SnapshotDone as u16 {
         return Err("the member answered with another frame".into());

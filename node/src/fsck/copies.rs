@@ -15,6 +15,7 @@ use super::{Finding, Tell, What};
 
 const UNKNOWN: &str = "nothing before its log and snapshot can be read";
 const FOREIGN: &str = "leave it alone: it is of another cluster";
+const INHERITED: &str = "take it over if it is good and of a version that the cluster knows, else leave it alone";
 
 /// Looks at everything; tells how many copies of this cluster there are, and how many bytes they have.
 pub(super) fn check(
@@ -66,9 +67,10 @@ fn copy(
     let path = disk.path(toc.copy);
     let standing = known.standing(toc);
     let what = format!("version {} of {}", toc.version, toc.name);
+    let elsewhere = if known.descends_from(toc.cluster) { INHERITED } else { FOREIGN };
     if let Some(problem) = read_through(disk, toc, moved)? {
         let will = match standing {
-            _ if foreign => FOREIGN,
+            _ if foreign => elsewhere,
             None => UNKNOWN,
             Some(Standing::Referenced) => {
                 "keep it until it is asked for; then whoever loads it finds it bad and uses another copy, and the node puts \
@@ -80,7 +82,7 @@ fn copy(
         return Ok(());
     }
     let (why, will) = match standing {
-        _ if foreign => ("it is of another cluster", FOREIGN),
+        _ if foreign => ("it is of another cluster", elsewhere),
         None | Some(Standing::Referenced) => return Ok(()),
         Some(Standing::Lost) => ("the cluster takes it for lost", fate(Standing::Lost)),
         Some(Standing::Ended) => ("the cluster no longer refers to it", fate(Standing::Ended)),

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use cairn_store::disk::{Disk, FileDisk, SPOOL_MARK, Toc, read_text};
-use cairn_store::id::{CopyId, NodeId};
+use cairn_store::id::{ClusterId, CopyId, NodeId};
 use cairn_store::meta::State;
 use cairn_store::meta::apply::Position;
 use cairn_store::segment::Standing;
@@ -98,6 +98,17 @@ impl Known {
     pub(super) fn name(&self) -> Option<String> {
         let member = self.states.as_ref()?.newest.members.get(&self.me()?)?;
         Some(member.profile.name.to_string())
+    }
+
+    /// Whether the cluster began with what another one knew, whose copies it may take over.
+    pub(super) fn descends_from(&self, cluster: ClusterId) -> bool {
+        let origin = self.states.as_ref().and_then(|states| states.newest.origin.as_ref());
+        origin.is_some_and(|origin| origin.ancestors.contains(&cluster))
+    }
+
+    /// The state with every entry of the log.
+    pub(super) fn into_newest(self) -> Option<State> {
+        self.states.filter(|states| !states.blank).map(|states| states.newest)
     }
 
     fn me(&self) -> Option<NodeId> {

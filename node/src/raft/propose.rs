@@ -39,6 +39,8 @@ const HANDOVER_PATIENCE: Duration = Duration::from_secs(4);
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(30);
 /// The largest command, in bytes as encoded: it goes into every member's log, and into memory.
 const COMMAND_BYTES_MAX: u64 = 64 << 10;
+/// The same of segments that are taken over: one can have as many versions as any may keep.
+const READMIT_BYTES_MAX: u64 = 256 << 10;
 
 impl Core {
     /// Has the cluster apply a command, until `deadline` (of the env's clock).
@@ -63,8 +65,9 @@ impl Core {
     /// Finds the leader, and asks until it answers.
     async fn decide(&self, command: Command, deadline: Duration) -> Result<Decided, Error> {
         let size = bincode_options().serialized_size(&command).unwrap_or(u64::MAX);
-        if size > COMMAND_BYTES_MAX {
-            let message = format!("the request takes {size} bytes, more than the {COMMAND_BYTES_MAX} that any may");
+        let most = if matches!(command, Command::Readmit { .. }) { READMIT_BYTES_MAX } else { COMMAND_BYTES_MAX };
+        if size > most {
+            let message = format!("the request takes {size} bytes, more than the {most} that any may");
             return Err(Error::new(Code::Invalid, message).hint("give fewer or shorter labels"));
         }
         let (mut unsure, mut full_until) = (false, None);
@@ -271,6 +274,8 @@ fn takes_space(command: &Command) -> bool {
         | Command::Commit { .. }
         | Command::Confirm { .. }
         | Command::Claim { .. }
+        | Command::Restore { .. }
+        | Command::Readmit { .. }
         | Command::Pin { .. } => true,
         Command::Unregister { .. }
         | Command::Unpin { .. }
@@ -285,6 +290,8 @@ fn takes_space(command: &Command) -> bool {
         | Command::Disown { .. }
         | Command::Abandon { .. }
         | Command::Remove { .. }
+        | Command::Restored { .. }
+        | Command::Resume
         | Command::Release { .. }
         | Command::Expire { .. } => false,
     }

@@ -1,6 +1,6 @@
 //! The tarpc service between members: Raft's messages, and what only a leader or a holder can do.
 
-use cairn_client::api::{LoadRequest, Loaded, Progress};
+use cairn_client::api::{Adopted, LoadRequest, Loaded, Progress};
 pub use cairn_client::codec::context;
 use cairn_store::id::{CopyId, NodeId, RequestId, SegmentId};
 use cairn_store::meta::{Command, Reply};
@@ -77,6 +77,8 @@ pub trait Peer {
     async fn is_pushed(segment: SegmentId, version: Version) -> bool;
     /// To the leader: the versions about which something is being done.
     async fn repairing() -> Vec<(SegmentId, Version)>;
+    /// To any node: what it brought along from former clusters.
+    async fn adopted() -> Adopted;
 }
 
 /// The service's side.
@@ -163,5 +165,9 @@ impl Peer for PeerServer {
 
     async fn repairing(self, _: Context) -> Vec<(SegmentId, Version)> {
         self.core().crew.at_work()
+    }
+
+    async fn adopted(self, _: Context) -> Adopted {
+        self.core().heritage.tell()
     }
 }

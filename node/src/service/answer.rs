@@ -101,6 +101,10 @@ impl Core {
             Rejection::LastNode | Rejection::NotEmptied { .. } | Rejection::NodeRemoved(_) => {
                 Error::new(Code::Conflict, rejection.to_string())
             }
+            Rejection::Restoring => Error::unavailable(
+                "the cluster is being restored from a backup: names are taken when all of it is in",
+            )
+            .hint("see `cairn cluster recovery`; `cairn meta restore` with the same file goes on with it"),
             Rejection::NotFounded => Error::unavailable("the cluster is not founded yet"),
             Rejection::AlreadyFounded
             | Rejection::ReceiptExpired
@@ -111,6 +115,9 @@ impl Core {
             | Rejection::NotEmpty
             | Rejection::NotExpired
             | Rejection::TooFewStay { .. }
+            | Rejection::HasSegments
+            | Rejection::OtherSource(_)
+            | Rejection::NotRecovering
             | Rejection::OwnersCopy => Error::new(Code::Internal, format!("{name}: {rejection}")),
         }
     }

@@ -88,6 +88,9 @@ impl Service {
                 reasons.push(format!("node {name} is full: {used} of {} bytes", member.profile.capacity));
             }
         }
+        if state.is_recovering() {
+            reasons.push(RECOVERING.into());
+        }
         // Each is asked now: what was true a moment ago may not be so any more. Who is down was told.
         let asked = state.members.values().filter(|member| member.up || member.id == core.me()).map(|m| m.id);
         for (node, room) in core.with_room(asked).await {
@@ -128,6 +131,9 @@ impl Service {
         Some(heard.into_iter().collect())
     }
 }
+
+/// What is said of a cluster that began with a backup.
+const RECOVERING: &str = "the cluster recovers: nothing is repaired or deleted until `cairn cluster recovery --end` (see `cairn cluster recovery`)";
 
 /// From here on a node counts as full.
 const FULL_PERCENT: u64 = 95;

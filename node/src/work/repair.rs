@@ -147,7 +147,10 @@ pub async fn repair(core: Arc<Core>) {
     let mut queue = Queue::default();
     while !core.stop.is_set() {
         match core.leading() {
-            Some(term) if core.now().stamped_in(term) => queue.go_on(&core).await,
+            // Until a recovery ends, the copies that are missing may lie on nodes that have not joined again (R12).
+            Some(term) if core.now().stamped_in(term) && !core.now().state.is_recovering() => {
+                queue.go_on(&core).await
+            }
             _ => {
                 queue = Queue::default();
                 core.crew.forget();

@@ -10,9 +10,8 @@ use cairn_client::dial::Client;
 use cairn_node::env::Env;
 use cairn_node::identity::Identity;
 use cairn_node::node::{Node, Settings};
-use cairn_store::id::{ClusterId, NodeId};
+use cairn_store::id::NodeId;
 
-use super::machine::random_uuid;
 use super::{Machine, Spec};
 use crate::catalogue::MemCatalogue;
 use crate::clock::SimClock;
@@ -21,8 +20,6 @@ use crate::net::SimNet;
 use crate::rng::SplitMix;
 use crate::spawn::SimSpawn;
 
-/// The machine that founds the cluster.
-const FOUNDER: &str = "n1";
 /// How long one request to join is tried.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// How many requests it makes: more than any fault lasts.
@@ -48,7 +45,7 @@ async fn run(machine: &Rc<Machine>, spec: &Spec, seed: u64, seeds: &[String]) ->
     let identity = match machine.disk.read_identity()? {
         Some(text) => Identity::from_toml(&text)?,
         None => {
-            let identity = first_identity(machine, seed, seeds).await?;
+            let identity = first_identity(machine, seeds).await?;
             machine.disk.write_identity(&identity.to_toml()?)?;
             identity
         }
@@ -82,10 +79,9 @@ async fn run(machine: &Rc<Machine>, spec: &Spec, seed: u64, seeds: &[String]) ->
     node.run().await.map_err(|fault| anyhow::anyhow!("{fault}"))
 }
 
-async fn first_identity(machine: &Machine, seed: u64, seeds: &[String]) -> anyhow::Result<Identity> {
+async fn first_identity(machine: &Machine, seeds: &[String]) -> anyhow::Result<Identity> {
     let incarnation = machine.incarnation();
-    if machine.name == FOUNDER && machine.is_first_life() {
-        let cluster = ClusterId(random_uuid(&SplitMix::of(seed, "cluster", 0)));
+    if let Some(cluster) = machine.founded() {
         return Ok(Identity { cluster, node: NodeId(1), incarnation, founder: true });
     }
     let others = seeds.iter().filter(|seed| **seed != machine.rpc()).cloned().collect();

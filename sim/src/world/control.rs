@@ -14,6 +14,14 @@ pub enum Action {
     Start(Vec<String>),
     /// The disks of a machine that is off are replaced by empty ones.
     Wipe(String),
+    /// The node of a machine that is off is laid aside, but for its copies: the machine goes on as another node, of the cluster that
+    /// it founds, or of one that it joins.
+    LayAside {
+        /// Which machine.
+        name: String,
+        /// Whether it founds a cluster.
+        founds: bool,
+    },
     /// Messages between these and those are lost, either way: connections break for good.
     Partition(Vec<String>, Vec<String>),
     /// Messages from these to those are lost; those back go through.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cairn_node::core::Core;
 use cairn_node::raft::View;
 use cairn_node::work::leave::REMOVED;
-use cairn_store::id::{CopyId, Incarnation};
+use cairn_store::id::{ClusterId, CopyId, Incarnation};
 use cairn_store::node::{NodeName, Profile, Role};
 use futures::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,9 @@ use crate::rng::SplitMix;
 const RPC_PORT: u16 = 7420;
 /// Where its data plane listens.
 const DATA_PORT: u16 = 7421;
+
+/// The machine that founds the first cluster.
+const FOUNDER: &str = "n1";
 
 /// Errands that wait for a machine.
 const ERRANDS_MAX: usize = 64;
@@ -49,8 +52,10 @@ pub struct Machine {
     seed: u64,
     zone: String,
     capacity: u64,
-    /// How often its disks were replaced by empty ones.
+    /// How often its disks were replaced by empty ones, or its node was laid aside.
     life: Cell<u32>,
+    /// Whether the node of this life founds a cluster.
+    founds: Cell<bool>,
     boots: Cell<u64>,
     on: Cell<bool>,
     lost: Cell<bool>,
@@ -92,6 +97,7 @@ impl Machine {
             zone,
             capacity: spec.disk_bytes,
             life: Cell::new(0),
+            founds: Cell::new(name == FOUNDER),
             boots: Cell::new(0),
             on: Cell::new(true),
             lost: Cell::new(false),
@@ -139,9 +145,10 @@ impl Machine {
         Incarnation(random_uuid(&SplitMix::of(self.seed, &self.name, u64::MAX - u64::from(self.life.get()))))
     }
 
-    /// Whether its disks are those that it began with.
-    pub fn is_first_life(&self) -> bool {
-        self.life.get() == 0
+    /// The cluster that its node founds; none if it joins one.
+    pub(super) fn founded(&self) -> Option<ClusterId> {
+        let cluster = || ClusterId(random_uuid(&SplitMix::of(self.seed, "cluster", u64::from(self.life.get()))));
+        self.founds.get().then(cluster)
     }
 
     /// Whether it has power.
@@ -296,9 +303,18 @@ impl Machine {
         }
     }
 
+    /// Its node goes, and leaves its copies behind. It must be off.
+    pub(super) fn lay_aside(&self, founds: bool) {
+        self.life.set(self.life.get() + 1);
+        self.founds.set(founds);
+        self.disk.lay_aside();
+        self.log.wipe();
+    }
+
     /// Its disks are replaced by empty ones. It must be off.
     pub(super) fn wipe(&self) {
         self.life.set(self.life.get() + 1);
+        self.founds.set(false);
         self.disk.wipe();
         self.log.wipe();
     }

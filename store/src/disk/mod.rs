@@ -8,6 +8,7 @@
 //! <dir>/segments/00…ff/<copy-id>.seg    the plain bytes of a copy
 //! <dir>/segments/00…ff/<copy-id>.toc    what they are: a copy exists only if this file does
 //! <dir>/quarantine/                     copies that failed verification
+//! <dir>/former/<cluster>/               what the node of a former cluster in this folder knew, laid aside
 //! ```
 //!
 //! A copy comes into being in one order, and only in that: bytes into `.seg` ([`Disk::create`] or [`Disk::adopt`]),

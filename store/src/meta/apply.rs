@@ -5,6 +5,7 @@ mod member;
 mod owner;
 mod pin;
 mod request;
+mod restore;
 mod version;
 
 use crate::meta::command::{Command, Entry, Rejection, Reply};
@@ -74,6 +75,10 @@ impl State {
             Command::Disown { segment, node } => self.disown(*segment, *node, now),
             Command::Abandon { segment, version, copy, force } => self.abandon(*segment, *version, *copy, *force),
             Command::Remove { node, incarnation } => self.remove(*node, *incarnation),
+            Command::Restore { source, ancestors, floor } => self.restore(*source, ancestors, *floor),
+            Command::Readmit { source, segments } => self.readmit(*source, segments),
+            Command::Restored { source } => self.restored(*source),
+            Command::Resume => self.resume(),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
 use crate::name::Name;
 use crate::node::Profile;
-use crate::segment::{Ack, Epoch, Kind, Receipt, Version};
+use crate::segment::{Ack, Epoch, Kind, Receipt, Segment, Version};
 use crate::time::{LogTime, WallTime};
 
 /// One entry of the log.
@@ -219,6 +219,38 @@ pub enum Command {
         /// Which life of it.
         incarnation: Incarnation,
     },
+    /// Begins to take over what another cluster knew (R12). Only while this one has no segment.
+    Restore {
+        /// What is taken over.
+        source: Source,
+        /// That cluster's own ancestors.
+        ancestors: Vec<ClusterId>,
+        /// Above every epoch that was given there.
+        floor: Epoch,
+    },
+    /// Takes segments over, without owners and copies. Those that came before are left as they are.
+    Readmit {
+        /// What is taken over.
+        source: Source,
+        /// Some of its segments.
+        segments: Vec<Segment>,
+    },
+    /// All segments are taken over. From now on nodes look for the copies that they brought along.
+    Restored {
+        /// What is taken over.
+        source: Source,
+    },
+    /// Ends a recovery: what no segment refers to may be deleted again, and what lacks copies is repaired.
+    Resume,
+}
+
+/// The state of a cluster at one moment, from which another one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The revision of its state.
+    pub revision: u64,
 }
 
 /// The new version that a [`Command::Commit`] asks for.
@@ -450,4 +482,16 @@ pub enum Rejection {
     /// This life of the node was a member, and ended.
     #[error("this node was removed from the cluster, as node {0}")]
     NodeRemoved(NodeId),
+    /// Only a cluster without segments begins from another one's state.
+    #[error("the cluster has segments of its own")]
+    HasSegments,
+    /// Another state is being taken over, or was.
+    #[error("the cluster began with another state: revision {} of cluster {}", .0.revision, .0.cluster)]
+    OtherSource(Source),
+    /// What was known elsewhere is still being taken over.
+    #[error("the cluster is being restored")]
+    Restoring,
+    /// There is nothing that could be ended or go on.
+    #[error("the cluster is not recovering")]
+    NotRecovering,
 }

@@ -39,6 +39,8 @@ fn check_segment(state: &State, segment: &Segment, wrong: &mut Vec<String>) {
     must(state.names.get(&segment.name) == Some(&segment.id), "its name leads to another segment");
     must(!state.gone.contains_key(&segment.id), "it is registered and gone at once");
     must(segment.epoch.0 >= 1, "its epoch is below 1");
+    let floor = state.origin.as_ref().map(|origin| origin.floor);
+    must(floor.is_none_or(|floor| segment.epoch >= floor), "its epoch may have been given by a former cluster");
     must(
         segment.versions.keys().next_back().copied().unwrap_or(Version::NONE) == segment.head,
         "the head is not kept",
@@ -77,6 +79,11 @@ pub fn broken_since(before: &State, after: &State) -> Vec<String> {
     let mut wrong = Vec::new();
     if after.time < before.time {
         wrong.push(format!("log time went back from {} to {}", before.time, after.time));
+    }
+    let (from, to) = (before.origin.as_ref(), after.origin.as_ref());
+    let went_back = from.is_some_and(|from| to.is_none_or(|to| to.source != from.source || to.phase < from.phase));
+    if went_back {
+        wrong.push("where the cluster comes from was changed".into());
     }
     if after.next_node < before.next_node {
         wrong.push(format!("the next node is {}, and was {}", after.next_node, before.next_node));

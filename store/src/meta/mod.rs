@@ -10,10 +10,11 @@
 //!   read from outside, so every node gets the same state. A rejection is part of the reply;
 //! - [`event`]: what an entry changed, told to watchers; [`history`]: the newest of it;
 //! - [`query`]: questions about a state;
-//! - [`snapshot`]: a state as a stream of records, and back;
+//! - [`snapshot`]: a state as a stream of records, and back; [`backup`]: one as a file, from which another cluster begins;
 //! - [`invariant`]: what must hold of every state.
 
 pub mod apply;
+pub mod backup;
 pub mod command;
 pub mod event;
 pub mod history;
@@ -22,10 +23,11 @@ pub mod query;
 pub mod snapshot;
 pub mod state;
 
-pub use command::{Command, Commit, Entry, Finding, Outcome, Rejection, Reply, Request, Scope, Stamp};
+pub use backup::{Backup, BackupError, RestoreStep};
+pub use command::{Command, Commit, Entry, Finding, Outcome, Rejection, Reply, Request, Scope, Source, Stamp};
 pub use event::{Change, Event};
 pub use history::History;
-pub use state::{Answer, State, Usage};
+pub use state::{Answer, Origin, Phase, State, Usage};
 
 #[cfg(test)]
 mod tests;

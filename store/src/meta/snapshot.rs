@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterId, Incarnation, NodeId, RequestId, SegmentId};
-use crate::meta::state::{Answer, State};
+use crate::meta::state::{Answer, Origin, State};
 use crate::name::Name;
 use crate::node::Member;
 use crate::record::{self, RecordError};
@@ -17,10 +17,10 @@ use crate::segment::{Epoch, Segment};
 use crate::time::LogTime;
 
 /// The records of a snapshot.
-pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 3 };
+pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 4 };
 
-/// Those before: version 1 has no [`Item::Down`], and version 2 no [`Item::Removed`].
-const OLDER: std::ops::RangeInclusive<u16> = 1..=2;
+/// Those before: version 1 has no [`Item::Down`], version 2 no [`Item::Removed`], and version 3 no [`Item::Origin`].
+const OLDER: std::ops::RangeInclusive<u16> = 1..=3;
 
 /// One record. Grows at the end only.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ enum Item {
     Down(NodeId, LogTime),
     /// Since version 3.
     Removed(NodeId, Incarnation),
+    /// Since version 4.
+    Origin(Origin),
 }
 
 /// Why bytes are not a snapshot.
@@ -66,12 +68,14 @@ impl State {
     /// The state as encoded records.
     pub fn records(&self) -> impl Iterator<Item = Result<Vec<u8>, RecordError>> + Send + use<> {
         let Self { cluster, time, revision, next_node, .. } = *self;
-        let Self { members, down, removed, segments, epochs, gone, answers, .. } = self.clone();
+        let Self { members, down, removed, origin, segments, epochs, gone, answers, .. } = self.clone();
         let head = Item::Head { cluster, time, revision, next_node };
         let nodes = members.len() + down.len() + removed.len();
-        let items = 1 + nodes + segments.len() + epochs.len() + gone.len() + answers.len();
+        let items =
+            1 + nodes + usize::from(origin.is_some()) + segments.len() + epochs.len() + gone.len() + answers.len();
         let end = Item::End { items: items as u64 };
         std::iter::once(head)
+            .chain(origin.into_iter().map(|origin| Item::Origin(Origin::clone(&origin))))
             .chain(members.into_iter().map(|(_, member)| Item::Member(Member::clone(&member))))
             .chain(down.into_iter().map(|(id, since)| Item::Down(id, since)))
             .chain(removed.into_iter().map(|(id, incarnation)| Item::Removed(id, incarnation)))
@@ -158,6 +162,7 @@ impl Loader {
             Item::Member(member) => drop(self.state.members.insert(member.id, Arc::new(member))),
             Item::Down(id, since) => drop(self.state.down.insert(id, since)),
             Item::Removed(id, incarnation) => drop(self.state.removed.insert(id, incarnation)),
+            Item::Origin(origin) => self.state.origin = Some(Arc::new(origin)),
             Item::Segment(segment) => self.state.put(*segment),
             Item::Epoch(name, epoch) => drop(self.state.epochs.insert(name, epoch)),
             Item::Gone(id, until) => self.state.remember_gone(id, until),
@@ -174,8 +179,9 @@ impl Loader {
 
     /// Whether an earlier record is of the same thing.
     fn is_known(&self, item: &Item) -> bool {
-        let State { members, down, removed, segments, names, epochs, gone, answers, .. } = &self.state;
+        let State { members, down, removed, origin, segments, names, epochs, gone, answers, .. } = &self.state;
         match item {
+            Item::Origin(_) => origin.is_some(),
             Item::Member(member) => members.contains_key(&member.id),
             Item::Down(id, _) => down.contains_key(id),
             Item::Removed(id, _) => removed.contains_key(id),

@@ -1,5 +1,6 @@
 //! What the cluster knows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterId, Incarnation, NodeId, RequestId, SegmentId};
-use crate::meta::command::Reply;
+use crate::meta::command::{Reply, Source};
 use crate::name::Name;
 use crate::node::Member;
 use crate::segment::{Epoch, Segment};
@@ -29,6 +30,8 @@ pub const REMOVED_MAX: usize = 1 << 16;
 pub const COPIES_MAX: usize = 64;
 /// The most ended copies that a version remembers; no new copy is taken after that.
 pub const ENDED_MAX: usize = 1024;
+/// The most clusters that one can have before it.
+pub const ANCESTORS_MAX: usize = 256;
 
 /// The replicated state. Cheap to clone: the maps share their structure.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,6 +48,8 @@ pub struct State {
     pub members: OrdMap<NodeId, Arc<Member>>,
     /// Since when, in log time, each member has been down that is down.
     pub down: OrdMap<NodeId, LogTime>,
+    /// Where the cluster comes from, if it began with what another one knew (R12).
+    pub origin: Option<Arc<Origin>>,
     /// Members that were removed: no such life of a node ever joins again (R14).
     pub removed: OrdMap<NodeId, Incarnation>,
     /// The registered segments.
@@ -63,6 +68,32 @@ pub struct State {
     pub open: OrdSet<(LogTime, SegmentId)>,
     /// The times at which `gone` and `answers` are forgotten. Derived from both.
     pub(super) forgettable: OrdSet<(LogTime, Forgettable)>,
+}
+
+/// Where a cluster comes from that began with what another one knew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The state it began with.
+    pub source: Source,
+    /// The clusters whose copies it may take over: that one, and those before it.
+    pub ancestors: BTreeSet<ClusterId>,
+    /// All its own epochs are above this one.
+    pub floor: Epoch,
+    /// Since when, in log time.
+    pub since: LogTime,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// How far a cluster has come that began with what another one knew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Phase {
+    /// Segments are being taken over. No name is registered meanwhile.
+    Loading,
+    /// Nodes look for copies that they brought along. Nothing is deleted or repaired meanwhile.
+    Adopting,
+    /// The operator ended it.
+    Over,
 }
 
 /// What a state forgets in time.

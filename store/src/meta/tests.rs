@@ -4,6 +4,7 @@
 //!   a line, what they print is indented below. `UPDATE=1 cargo test -p cairn-store meta` rewrites the indented lines;
 //! - `properties`: random logs (`draft` makes them) against what must hold of every log;
 //! - `bounds`: the tables that may fill up;
+//! - `restore`: backups, and clusters that begin with one;
 //! - `fixture`, `answers`: snapshots as the first release writes them.
 
 mod answers;
@@ -13,4 +14,5 @@ mod fixture;
 mod history;
 mod ids;
 mod properties;
+mod restore;
 mod script;

@@ -4,12 +4,14 @@
 //! - [`enough`]: whether the receipts so far suffice, and whether they still can;
 //! - [`source`]: whom to ask for a copy, in which order;
 //! - [`collect`]: whether a file on disk may go;
+//! - [`adopt`]: whether a copy that was brought along is one of this cluster's;
 //! - [`drain`]: what ties a node that is emptied or removed;
 //! - [`handover`]: to whom a leader without room, or one that leaves, gives the lead;
 //! - [`liveness`]: whom the leader marks up or down;
 //! - [`repair`]: which copies are to be made again, and which are not needed;
 //! - [`voters`]: who votes.
 
+pub mod adopt;
 pub mod collect;
 pub mod drain;
 pub mod enough;

@@ -1,9 +1,11 @@
 //! The frames of the data plane: greetings, pushes, pulls, and the head of a snapshot between members.
 
+use std::time::Duration;
+
 use bincode::Options;
 use cairn_client::wire::{
-    self, BODY_BYTES_MAX, Body, Greeting, HEADER_BYTES, Header, Kind, Offer, Pull, PullAnswer, Push, PushAnswer,
-    PushDone, Refusal, RefusalCode, Sealed, Welcome,
+    self, AskBackup, BODY_BYTES_MAX, BackupAnswer, Body, Greeting, HEADER_BYTES, Header, Kind, Offer, Pull,
+    PullAnswer, Push, PushAnswer, PushDone, Refusal, RefusalCode, Sealed, Welcome,
 };
 use cairn_node::raft::types::{Types, Vote};
 use cairn_store::digest::Digest;
@@ -45,6 +47,8 @@ fn stream(bytes: &[u8]) {
             8 => decoded::<PullAnswer>(&body),
             // What members send each other is decoded where the snapshot goes on.
             9 => head::<(Vote, SnapshotMetaOf<Types>)>(&body),
+            12 => decoded::<AskBackup>(&body),
+            13 => decoded::<BackupAnswer>(&body),
             11 => head::<Result<SnapshotResponse<Types>, String>>(&body),
             _ => {}
         }
@@ -97,6 +101,8 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     named([
         ("client", sent(&Greeting::Client)),
         ("conversation", conversation.concat()),
+        ("ask-backup", sent(&AskBackup { wait: Duration::from_secs(30) })),
+        ("backup-answer", [sent(&BackupAnswer(Ok(()))), sent(&BackupAnswer(Err(refusal())))].concat()),
         ("welcome", sent(&Welcome(Ok(())))),
         ("refused", sent(&Welcome(Err(refusal())))),
         ("push", sent(&push)),

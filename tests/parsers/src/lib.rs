@@ -6,7 +6,7 @@
 //!
 //! - [`frames`]: the data plane, and the first words on every connection;
 //! - [`calls`]: tarpc's messages through the codec: a client's, and a member's;
-//! - [`toc`]: the `.toc` of a copy; [`snapshot`]: the replicated state; [`log`]: Raft's log on disk;
+//! - [`toc`]: the `.toc` of a copy; [`snapshot`], [`backup`]: the replicated state; [`log`]: Raft's log on disk;
 //! - [`names`]: names and ids; [`config`]: a node's configuration; [`identity`]: its `node.toml`;
 //! - [`tree`]: a folder out of a tar stream;
 //! - `crc`: checksums mended, so that what lies behind them is reached too.
@@ -18,6 +18,7 @@
     reason = "a failed expectation is a case that was found"
 )]
 
+pub mod backup;
 pub mod calls;
 pub mod config;
 mod crc;
@@ -48,12 +49,13 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "frames", run: frames::run, seeds: frames::seeds },
     Target { name: "client_calls", run: calls::client, seeds: calls::client_seeds },
     Target { name: "member_calls", run: calls::member, seeds: calls::member_seeds },
     Target { name: "toc", run: toc::run, seeds: toc::seeds },
     Target { name: "snapshot", run: snapshot::run, seeds: snapshot::seeds },
+    Target { name: "backup", run: backup::run, seeds: backup::seeds },
     Target { name: "log_file", run: log::file, seeds: log::file_seeds },
     Target { name: "log_entry", run: log::entry, seeds: log::entry_seeds },
     Target { name: "names", run: names::run, seeds: names::seeds },

@@ -1,4 +1,6 @@
-//! What can be typed.
+//! What can be typed. `recovery`: backups, and clusters that begin with one.
+
+mod recovery;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,6 +25,8 @@ use clap_complete::Shell;
 use crate::bench::BenchCommand;
 use crate::output::{Format, Output};
 use crate::report::Report;
+
+pub(crate) use recovery::{BackupArgs, InspectArgs, MetaCommand, RecoverArgs, RecoveryArgs, RestoreArgs};
 
 /// How long a command goes on trying.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -115,10 +119,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: NodeCommand,
     },
-    /// Look at the cluster.
+    /// Look at the cluster, or begin it anew when most of it is lost.
     Cluster {
         #[command(subcommand)]
         command: ClusterCommand,
+    },
+    /// Keep what the cluster knows in a file, and begin another cluster with it.
+    Meta {
+        #[command(subcommand)]
+        command: MetaCommand,
     },
     /// Measure the cluster beside what the machine and other programs can do.
     ///
@@ -171,8 +180,17 @@ pub(crate) enum ClusterCommand {
     Peers,
     /// Exit with 0 if the cluster is healthy, else with 1 and the reasons.
     Health,
-    /// List the copies that are made again, those that are not needed, and what is stuck and why.
+    /// List copies that are made again or not needed, and what is stuck and why.
     Repairs,
+    /// Begin a new cluster with what a stopped node knows, if most voters are lost.
+    ///
+    /// The node must not run, and goes on as the first of the new cluster: `cairnd recover` does it. Use --dry-run first, on
+    /// every node that is left, and recover on the one that knows most.
+    Recover(RecoverArgs),
+    /// Show what a cluster that began with a backup still misses, or end that.
+    ///
+    /// Until --end nothing is deleted or repaired, because nodes with the copies that are missing may still join.
+    Recovery(RecoveryArgs),
 }
 
 #[derive(Debug, clap::Args)]

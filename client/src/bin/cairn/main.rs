@@ -2,9 +2,9 @@
 //!
 //! - `args`: what can be typed;
 //! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `watch`, `claim`, `release`, `node`,
-//!   `drain`, `cluster`, `bench`, `completions`, `man`;
+//!   `drain`, `cluster`, `recover`, `recovery`, `meta`, `bench`, `completions`, `man`;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
-//! - `confirm`: asks before what cannot be undone;
+//! - `daemon`: where the daemon's program is; `confirm`: asks before what cannot be undone;
 //! - `report`: errors; `progress`: the bar on a terminal; `waiting`: a word there while no node answers.
 
 mod args;
@@ -13,15 +13,19 @@ mod claim;
 mod cluster;
 mod completions;
 mod confirm;
+mod daemon;
 mod drain;
 mod history;
 mod load;
 mod ls;
 mod man;
+mod meta;
 mod node;
 mod output;
 mod pin;
 mod progress;
+mod recover;
+mod recovery;
 mod release;
 mod report;
 mod rm;
@@ -36,7 +40,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Args, ClusterCommand, Command, NodeCommand};
+use crate::args::{Args, ClusterCommand, Command, MetaCommand, NodeCommand};
 use crate::output::Output;
 use crate::report::Report;
 use crate::waiting::Waiting;
@@ -82,7 +86,14 @@ async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
             | Command::History(_)
             | Command::Watch(_)
             | Command::Node { command: NodeCommand::Ls(_) | NodeCommand::Show(_) | NodeCommand::Check(_) }
-            | Command::Cluster { .. }
+            | Command::Meta { command: MetaCommand::Backup(_) | MetaCommand::Inspect(_) }
+            | Command::Cluster {
+                command: ClusterCommand::Status
+                    | ClusterCommand::Peers
+                    | ClusterCommand::Health
+                    | ClusterCommand::Repairs
+                    | ClusterCommand::Recovery(args::RecoveryArgs { end: false, .. })
+            }
     );
     let tidies_itself = matches!(args.command, Command::Bench { .. });
     let (waiting, patience) = (Waiting::default(), args.globals.timeout());
@@ -129,6 +140,11 @@ async fn run(args: Args, output: &Output, waiting: &Waiting) -> Result<u8, Repor
         Command::Cluster { command: ClusterCommand::Peers } => cluster::peers(&client, output).await,
         Command::Cluster { command: ClusterCommand::Health } => cluster::health(&client, output).await,
         Command::Cluster { command: ClusterCommand::Repairs } => cluster::repairs(&client, output).await,
+        Command::Cluster { command: ClusterCommand::Recover(args) } => recover::run(&globals, &args),
+        Command::Cluster { command: ClusterCommand::Recovery(args) } => recovery::run(&client, args, output).await,
+        Command::Meta { command: MetaCommand::Backup(args) } => meta::backup(&client, args, output).await,
+        Command::Meta { command: MetaCommand::Inspect(args) } => meta::inspect(&args, output).await,
+        Command::Meta { command: MetaCommand::Restore(args) } => meta::restore(&client, args, output).await,
         Command::Bench { command } => bench::run(&globals, command, output).await,
         Command::Completions { shell } => completions::run(shell, output),
         Command::Man { dir } => man::run(&dir),

@@ -5,6 +5,7 @@
 mod cluster;
 mod member;
 mod news;
+mod recovery;
 mod segment;
 mod transfer;
 
@@ -20,6 +21,7 @@ use serde::Serialize;
 pub(crate) use cluster::{Health, Node, Nodes, Peers, Repairs, Status};
 pub(crate) use member::{Check, Drain, Removal, left_on};
 pub(crate) use news::News;
+pub(crate) use recovery::{Backup, Recovery, Restored};
 pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Segments};
 pub(crate) use transfer::{Loaded, Saved};
 

@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// Run a cluster of processes on this machine, until Ctrl-C.
     Dev(DevArgs),
     /// Make this node the first of a new cluster.
-    Init(NodeArgs),
+    Init(InitArgs),
     /// Make this node a member of a cluster. May be repeated.
     Join(JoinArgs),
     /// Run a node that was initialised or has joined.
@@ -34,6 +34,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Begin a new cluster with what this node knows, because most of the old one's voters are lost for good.
+    ///
+    /// The node must not run. Names, versions and digests go into a backup, which `cairn meta restore` brings into the new
+    /// cluster; copies stay where they are, and are taken over. What the others agreed on and this node never heard is lost.
+    Recover(RecoverArgs),
     /// Check the folder of a node that does not run; nothing is changed.
     ///
     /// Every block of every copy, the log and the metadata. Exit 6 if anything is damaged or lost.
@@ -61,6 +66,30 @@ pub(crate) struct NodeArgs {
     /// Set a key of the configuration, above the file and the variables. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Keep the copies that a folder holds from a former cluster: a restored one takes them over.
+    #[arg(long)]
+    pub(crate) adopt: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecoverArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Say what is known here and what may be lost, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How to print: for people, as one JSON document, or as one JSON object a line.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,6 +128,9 @@ pub(crate) struct JoinArgs {
     /// Members of the cluster, tried in turn.
     #[arg(long, value_name = "HOST:PORT", required = true, num_args = 1.., value_delimiter = ',')]
     pub(crate) seed: Vec<String>,
+    /// Bring along the copies that the folder holds from a former cluster, if this one was restored from it.
+    #[arg(long)]
+    pub(crate) adopt: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -160,6 +192,7 @@ impl Command {
         match self {
             Self::Config { command: ConfigCommand::Print(args) } => args.output,
             Self::Fsck(args) => args.output,
+            Self::Recover(args) => args.output,
             _ => Format::Table,
         }
     }

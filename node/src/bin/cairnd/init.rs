@@ -4,14 +4,20 @@ use cairn_node::config::Config;
 use cairn_node::identity::Identity;
 use cairn_store::id::{ClusterId, Incarnation, NodeId};
 
-use crate::args::NodeArgs;
+use crate::args::InitArgs;
 use crate::failure::{CONFLICT, Failure};
 use crate::folder::{Folder, Joining, check_unused, identity, new_id};
+use crate::former::Former;
 use crate::output;
 
-pub(crate) fn run(args: &NodeArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
+    let InitArgs { node: args, adopt } = args;
     let config = Config::read(&args.config, &args.set)?;
     config.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    if *adopt && let Some(former) = Former::of(&config.dir)? {
+        let kept = former.set_aside()?;
+        output::line(&format!("what {} knew lies in {}; its copies stay", former.identity.cluster, kept.display()));
+    }
     let identity = found(&config)?;
     let (dir, file) = (config.dir.display(), args.config.display());
     output::line(&format!("node {} is the first of the new cluster {}, in {dir}", config.name, identity.cluster));

@@ -12,6 +12,7 @@ use cairn_store::id::{ClusterId, Incarnation};
 use crate::args::JoinArgs;
 use crate::failure::{CONFLICT, Failure, UNAVAILABLE, USAGE};
 use crate::folder::{Folder, Joining, check_unused, identity, new_id};
+use crate::former::Former;
 use crate::{output, small_runtime};
 
 /// How long the cluster may take.
@@ -25,12 +26,28 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), Failure> {
     let seeds = Client::new(args.seed.clone(), PATIENCE);
     let runtime = small_runtime()?;
     let (dir, file) = (config.dir.display(), args.node.config.display());
-    let known = identity(&config.dir)?;
+    let mut known = identity(&config.dir)?;
     if known.is_none() {
         check_unused(&config.dir)?;
     }
     // Before anything is made: who was given wrong seeds may try others, or found a cluster.
     let cluster = runtime.block_on(first_contact(&args.seed))?;
+    if let Some(former) = &known
+        && args.adopt
+        && former.cluster != cluster
+    {
+        runtime.block_on(check_descends(former, &seeds))?;
+        runtime.block_on(check_name(&config, &seeds))?;
+        if let Some(former) = Former::of(&config.dir)? {
+            let kept = former.set_aside()?;
+            output::line(&format!(
+                "what {} knew lies in {}; its copies stay",
+                former.identity.cluster,
+                kept.display()
+            ));
+        }
+        known = None;
+    }
     if let Some(known) = known {
         runtime.block_on(check_member(&config, &known, cluster, &seeds))?;
         output::line(&format!("{dir} has joined already: it is node {} of cluster {}", known.node, known.cluster));
@@ -53,6 +70,18 @@ async fn first_contact(seeds: &[String]) -> Result<ClusterId, Failure> {
             .hint("name a running member's listen.rpc address: --seed HOST:PORT. Nothing was changed")
     })?;
     Ok(hello.cluster)
+}
+
+/// Whether the cluster began with what the folder's former one knew.
+async fn check_descends(former: &Identity, seeds: &Client) -> Result<(), Failure> {
+    let ancestors = seeds.recovery().await?.map(|recovery| recovery.ancestors).unwrap_or_default();
+    if ancestors.contains(&former.cluster) {
+        return Ok(());
+    }
+    let message = format!("the cluster of the seeds was not restored from cluster {}", former.cluster);
+    Err(Failure::new(message).exit(CONFLICT).hint(
+        "restore it first: `cairn meta restore`. Or give node.dir an empty folder, and keep this one. Nothing was changed",
+    ))
 }
 
 /// Whether the cluster has another node of this name. Only a first look: the cluster itself decides.
@@ -121,7 +150,10 @@ async fn check_member(config: &Config, known: &Identity, theirs: ClusterId, seed
     let dir = config.dir.display();
     if theirs != known.cluster {
         let message = format!("{dir} holds a node of cluster {}, and the seeds are of {theirs}", known.cluster);
-        return Err(Failure::new(message).exit(CONFLICT).hint("name other seeds, or give node.dir an empty folder"));
+        return Err(Failure::new(message).exit(CONFLICT).hint(
+            "name other seeds, or give node.dir an empty folder; if that cluster is lost and this one was restored from it, \
+             join with --adopt",
+        ));
     }
     if !seeds.nodes().await?.iter().any(|node| node.id == known.node) {
         let message = format!("{dir} holds node {}, which was removed from cluster {theirs}", known.node);

@@ -3,6 +3,7 @@
 //! - `args`: what can be typed;
 //! - `init`, `join`, `start`: the life of one node; `folder`: what its folder says of it; `logs`: what it tells;
 //!   `descriptors`: how many files it may open;
+//! - `recover`: a new cluster with what a node of a lost one knows; `former`: what stays of the lost one in its folder;
 //! - `dev`, `demo`: a cluster of processes on loopback; `cluster`: how one is planned, started, watched and ended;
 //! - `crash`: where a test lets the process end, in a build that has such places;
 //! - `config`: a configuration, without a node; `fsck`: a node's folder, while it does not run; `man`: the manual;
@@ -23,6 +24,7 @@ mod dev;
 mod durable;
 mod failure;
 mod folder;
+mod former;
 mod fsck;
 mod init;
 mod join;
@@ -30,6 +32,7 @@ mod logs;
 mod man;
 mod output;
 mod parent;
+mod recover;
 mod signals;
 mod start;
 
@@ -61,6 +64,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Join(args) => join::run(&args).map(|()| 0),
         Command::Start(args) => start::run(&args).map(|()| 0),
         Command::Config { command } => config::run(&command).map(|()| 0),
+        Command::Recover(args) => recover::run(&args).map(|()| 0),
         Command::Fsck(args) => fsck::run(&args),
         #[cfg(all(feature = "crash-points", debug_assertions))]
         Command::CrashPoints => Ok(crash::list()),

@@ -27,7 +27,11 @@ pub(super) fn of(command: &Command) -> Option<Request> {
         | Command::Retire { .. }
         | Command::Disown { .. }
         | Command::Abandon { .. }
-        | Command::Remove { .. } => None,
+        | Command::Remove { .. }
+        | Command::Restore { .. }
+        | Command::Readmit { .. }
+        | Command::Restored { .. }
+        | Command::Resume => None,
     }
 }
 

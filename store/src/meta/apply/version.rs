@@ -113,19 +113,24 @@ fn merged_labels(segment: &Segment, commit: &Commit) -> BTreeMap<String, String>
 }
 
 fn check_bounds(commit: &Commit, labels: &BTreeMap<String, String>) -> Result<(), Rejection> {
-    let long = |text: &String| text.len() > LABEL_BYTES_MAX;
     let wrong = if commit.size > SIZE_MAX {
         "the size"
     } else if !(1..=KEEP_MAX).contains(&commit.keep) {
         "the number of versions to keep"
     } else if commit.wanted > REPLICAS_MAX || commit.receipts.len() > usize::from(REPLICAS_MAX) + 1 {
         "the number of replicas"
-    } else if labels.len() > LABELS_MAX || labels.iter().any(|(key, value)| long(key) || long(value)) {
-        "the labels"
     } else {
-        return Ok(());
+        return check_labels(labels);
     };
     Err(Rejection::OutOfBounds(wrong.into()))
+}
+
+pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Rejection> {
+    let long = |text: &String| text.len() > LABEL_BYTES_MAX;
+    if labels.len() > LABELS_MAX || labels.iter().any(|(key, value)| long(key) || long(value)) {
+        return Err(Rejection::OutOfBounds("the labels".into()));
+    }
+    Ok(())
 }
 
 /// Drops what need not be kept: all but the newest K, the newest that has all its copies, and pins (R7).

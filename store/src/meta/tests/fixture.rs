@@ -1,24 +1,25 @@
 //! A snapshot as each version of the format writes it. Later releases must read them, for ever.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{ids, script};
 use crate::digest::Digest;
 use crate::meta::apply::Position;
-use crate::meta::command::{Command, Commit, Entry, Finding, Request, Scope, Stamp};
+use crate::meta::command::{Command, Commit, Entry, Finding, Request, Scope, Source, Stamp};
 use crate::meta::invariant::violations;
 use crate::meta::snapshot::SnapshotError;
-use crate::meta::state::State;
+use crate::meta::state::{Origin, Phase, State};
 use crate::node::Role;
 use crate::segment::{Ack, Epoch, Kind, Receipt, Version};
 use crate::time::{LogTime, WallTime};
 
 /// `UPDATE_FIXTURE=1` writes it again. After a release that needs a new version of the format, and a migration.
 #[test]
-fn the_snapshot_of_version_3_is_written_and_read() {
+fn the_snapshot_of_version_4_is_written_and_read() {
     let state = state();
     let written: Vec<u8> = state.records().flat_map(Result::unwrap).collect();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v3.bin");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v4.bin");
     if std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::write(&path, &written).unwrap();
     }
@@ -27,7 +28,14 @@ fn the_snapshot_of_version_3_is_written_and_read() {
     assert!(kept == written, "the same state is written as other bytes");
 }
 
-/// It does not say who was removed.
+/// It does not say where the cluster comes from.
+#[test]
+fn the_snapshot_of_version_3_is_read() {
+    let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v3.bin")).unwrap();
+    assert_eq!(State::read(&mut &kept[..]).unwrap(), before_origins());
+}
+
+/// Nor who was removed.
 #[test]
 fn the_snapshot_of_version_2_is_read() {
     let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v2.bin")).unwrap();
@@ -56,7 +64,17 @@ fn a_snapshot_that_says_something_twice_is_refused() {
 }
 
 /// Every kind of record, and most of what can be in one.
-fn state() -> State {
+pub(super) fn state() -> State {
+    let mut state = before_origins();
+    let source = Source { cluster: ids::cluster(7), revision: 70_000 };
+    let (ancestors, floor) = ([source.cluster, ids::cluster(6)].into(), Epoch(1 << 32));
+    // No log can lead there: the other records are of a cluster that began with nothing.
+    let origin = Origin { source, ancestors, floor, since: LogTime(5), phase: Phase::Over };
+    state.origin = Some(Arc::new(origin));
+    state
+}
+
+fn before_origins() -> State {
     let mut log = log();
     let (incarnation, profile) = (ids::incarnation(4), script::profile(4, Role::Storage));
     log.extend([

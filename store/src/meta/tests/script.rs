@@ -10,6 +10,7 @@ pub(super) use self::parse::profile;
 use self::print::Printer;
 use super::ids;
 use crate::meta::apply::Position;
+use crate::meta::backup::Backup;
 use crate::meta::command::{Command, Entry, Reply, Stamp};
 use crate::meta::history::History;
 use crate::meta::invariant::violations;
@@ -48,11 +49,21 @@ fn difference(path: &Path, expected: &str, printed: &str) -> String {
     format!("--- {name}:{} should be\n{}\n+++ is\n{}\n", same + 1, part(expected), part(printed))
 }
 
-#[derive(Default)]
 struct Script {
     state: State,
     history: History,
     printer: Printer,
+    /// The number of the cluster that it is about.
+    cluster: u64,
+    /// What the one before it knew.
+    backup: Option<Backup>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        let (state, history, printer) = (State::default(), History::default(), Printer::default());
+        Self { state, history, printer, cluster: 1, backup: None }
+    }
 }
 
 impl Script {
@@ -78,6 +89,7 @@ impl Script {
             ">" => self.step(words),
             "cluster" => self.set_up(words),
             "restart" => self.restart(),
+            "another" => self.found_another(words),
             "watch" => {
                 let from = words.or("from", "1").parse().unwrap();
                 words.finish();
@@ -98,7 +110,7 @@ impl Script {
         let (clock, term) = (parse::time(clock), term.parse().unwrap());
         let stamp = Stamp { clock, term: words.or("stamp", "").parse().unwrap_or(term) };
         let now = if stamp.term == term { self.state.time.max(clock) } else { self.state.time };
-        let command = parse::command(&mut words, now, &mut self.printer);
+        let command = parse::command(&mut words, now, &mut self.printer, self.backup.as_ref());
         words.finish();
         let reply = self.apply(term, stamp, command);
         let mut output = vec![self.printer.reply(&reply)];
@@ -115,13 +127,25 @@ impl Script {
             let role = if number <= executors { Role::Executor } else { Role::Storage };
             let (incarnation, profile) = (ids::incarnation(number), profile(number, role));
             let command = match number {
-                1 => Command::Found { cluster: ids::cluster(1), incarnation, profile },
+                1 => Command::Found { cluster: ids::cluster(self.cluster), incarnation, profile },
                 _ => Command::Join { incarnation, profile },
             };
             self.apply(1, Stamp::default(), command).unwrap();
             self.apply(1, Stamp::default(), Command::Mark { node: ids::node(number), up: true }).unwrap();
         }
         Vec::new()
+    }
+
+    /// `another cluster=k2 executors=2`: a new cluster, which has what this one knew as a backup.
+    fn found_another(&mut self, mut words: Words<'_>) -> Vec<String> {
+        let backup = Backup { taken: WallTime(7), state: self.state.clone() };
+        let bytes: Vec<u8> = backup.records().flat_map(Result::unwrap).collect();
+        self.backup = Some(Backup::read(&mut &bytes[..]).unwrap());
+        assert_eq!(self.backup, Some(backup));
+        self.state = State::default();
+        self.history = History::default();
+        self.cluster = ids::number('k', words.or("cluster", "k2"));
+        self.set_up(words)
     }
 
     /// Goes through a snapshot, as a node does that starts again.

@@ -12,7 +12,8 @@ use tokio::time::sleep;
 
 pub(super) use self::put::Put;
 use super::ground::Ground;
-use super::program::{Running, free_ports, on_path};
+use super::program::{Running, free_ports};
+use crate::daemon::on_path;
 use crate::report::Report;
 
 const MEMBERS: usize = 3;

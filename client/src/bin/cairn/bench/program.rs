@@ -1,10 +1,8 @@
 //! Processes that end with the measurement.
 
-use std::env;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,13 +14,6 @@ use crate::report::Report;
 const END_PATIENCE: Duration = Duration::from_secs(15);
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// The file of a program of this name: in the folders of PATH.
-pub(super) fn on_path(name: &str) -> Option<Box<Path>> {
-    let path = env::var_os("PATH")?;
-    let mut files = env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
-    files.find(|file| file.is_file()).map(Into::into)
-}
 
 /// Ports of this machine that were free just now.
 pub(super) fn free_ports<const N: usize>() -> Result<[u16; N], Report> {

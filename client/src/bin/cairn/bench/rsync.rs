@@ -12,7 +12,8 @@ use tokio::time::sleep;
 
 use super::cpu;
 use super::ground::{Ground, failed};
-use super::program::{Running, free_ports, on_path};
+use super::program::{Running, free_ports};
+use crate::daemon::on_path;
 use crate::report::Report;
 
 /// How long the daemon may take to listen.

@@ -20,10 +20,12 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::ground::{Ground, failed};
-use super::program::{Running, on_path};
+use super::program::Running;
+use crate::daemon::find_cairnd;
 use crate::report::Report;
 
 /// How many nodes a cluster of our own has: an owner and two others.
+const NO_DAEMON: &str = "install it beside cairn or on PATH, or name a running cluster with --endpoint";
 const NODES: &str = "3";
 /// How long it may take to be ready; `dev` gives up by itself before.
 const READY_PATIENCE: Duration = Duration::from_secs(90);
@@ -81,7 +83,7 @@ impl Site {
 
     /// A new one of three nodes, whose folders lie in `dir`.
     pub(super) async fn start(dir: &Path, timeout: Duration) -> Result<Self, Report> {
-        let (begun, program) = (Instant::now(), find_cairnd()?);
+        let (begun, program) = (Instant::now(), find_cairnd(NO_DAEMON)?);
         let log = dir.join("dev.log");
         let errors = File::create(&log).map_err(failed("create", &log))?;
         let mut dev = Command::new(program.as_os_str());
@@ -237,13 +239,4 @@ fn record_in(dir: &Path) -> Result<Vec<NodeProcess>, Report> {
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
-
-/// Beside this program, as it is installed; else wherever PATH leads.
-fn find_cairnd() -> Result<Box<Path>, Report> {
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name("cairnd")).filter(|file| file.is_file());
-    beside.map(Into::into).or_else(|| on_path("cairnd")).ok_or_else(|| Report {
-        hint: Some("install it beside cairn or on PATH, or name a running cluster with --endpoint".into()),
-        ..Report::internal("there is no cairnd to start a cluster with")
-    })
 }

@@ -1,12 +1,13 @@
 //! Every command as the log writes it, frozen: entries of an older release are applied by each newer one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cairn_store::digest::Digest;
 use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
-use cairn_store::meta::{Commit, Finding, Request, Scope};
+use cairn_store::meta::{Commit, Finding, Request, Scope, Source};
 use cairn_store::node::{Profile, Role};
-use cairn_store::segment::{Ack, Epoch, Kind, Receipt, Version};
+use cairn_store::segment::{Ack, Epoch, Kind, Receipt, Segment, Version, VersionRecord};
 use codeq::{Decode, Encode};
 use uuid::Uuid;
 
@@ -74,6 +75,34 @@ fn commands() -> Vec<Command> {
     };
     let unregister = |scope| Command::Unregister { request: request(), segment, scope };
     let lose = |finding| Command::Lose { segment, version: Version(7), copy, finding };
+    let source = Source { cluster: ClusterId(uuid(9)), revision: 70_000 };
+    let record = VersionRecord {
+        size: 70_000,
+        digest: Digest::of(b"bytes"),
+        created: WallTime(1_700_000_000_000),
+        epoch: Epoch(2),
+        owner: NodeId(1),
+        request: request().id,
+        wanted: 2,
+        copies: Vec::new(),
+        ended: Vec::new(),
+        pinned: true,
+    };
+    let readmitted = Segment {
+        id: segment,
+        name: "db/main".parse().unwrap(),
+        kind: Kind::Tree,
+        owner: None,
+        epoch: Epoch(3),
+        head: Version(7),
+        versions: BTreeMap::from([(Version(7), Arc::new(record))]),
+        keep: 300,
+        labels: BTreeMap::from([("app".into(), "postgres".into())]),
+        registered: (request().id, LogTime(5), Epoch(1)),
+        claimed: None,
+        modified: WallTime(1_700_000_000_001),
+        revision: 600,
+    };
     let all = vec![
         Command::Tick,
         Command::Found { cluster: ClusterId(uuid(1)), incarnation, profile: profile(Role::Executor) },
@@ -103,6 +132,10 @@ fn commands() -> Vec<Command> {
         Command::Disown { segment, node: NodeId(2) },
         Command::Abandon { segment, version: Version(7), copy, force: true },
         Command::Remove { node: NodeId(2), incarnation },
+        Command::Restore { source, ancestors: vec![ClusterId(uuid(10))], floor: Epoch(2 << 32) },
+        Command::Readmit { source, segments: vec![readmitted] },
+        Command::Restored { source },
+        Command::Resume,
     ];
     let mut numbers: Vec<_> = all.iter().map(number).collect();
     numbers.dedup();
@@ -133,5 +166,9 @@ fn number(command: &Command) -> usize {
         Command::Disown { .. } => 17,
         Command::Abandon { .. } => 18,
         Command::Remove { .. } => 19,
+        Command::Restore { .. } => 20,
+        Command::Readmit { .. } => 21,
+        Command::Restored { .. } => 22,
+        Command::Resume => 23,
     }
 }

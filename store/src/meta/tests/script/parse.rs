@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::ids;
 use super::print::Printer;
 use crate::digest::Digest;
+use crate::meta::backup::{Backup, RestoreStep};
 use crate::meta::command::{Command, Commit, Finding, Request, Scope};
 use crate::meta::state::COMMIT_WINDOW;
 use crate::node::{Profile, Role};
@@ -86,7 +87,12 @@ pub(in super::super) fn profile(number: u64, role: Role) -> Profile {
     }
 }
 
-pub(super) fn command(words: &mut Words<'_>, now: LogTime, printer: &mut Printer) -> Command {
+pub(super) fn command(
+    words: &mut Words<'_>,
+    now: LogTime,
+    printer: &mut Printer,
+    backup: Option<&Backup>,
+) -> Command {
     match words.first() {
         "tick" => Command::Tick,
         "found" => {
@@ -175,8 +181,29 @@ pub(super) fn command(words: &mut Words<'_>, now: LogTime, printer: &mut Printer
             node: ids::node(words.id("node", 'n')),
             incarnation: ids::incarnation(words.id("incarnation", 'i')),
         },
+        verb @ ("restore" | "readmit" | "restored") => restore(verb, words, backup.unwrap()),
+        "resume" => Command::Resume,
         other => panic!("no such command: {other:?}"),
     }
+}
+
+/// A step of what the backup asks for; `revision=` is that of another one.
+fn restore(verb: &str, words: &mut Words<'_>, backup: &Backup) -> Command {
+    let is_meant = |step: &RestoreStep| match step {
+        RestoreStep::Begin { .. } => verb == "restore",
+        RestoreStep::Segments { .. } => verb == "readmit",
+        RestoreStep::End { .. } => verb == "restored",
+    };
+    let mut step = backup.steps().unwrap().find(is_meant).unwrap();
+    let (RestoreStep::Begin { source, .. } | RestoreStep::Segments { source, .. } | RestoreStep::End { source }) =
+        &mut step;
+    if let Some(revision) = words.named.remove("revision") {
+        source.revision = revision.parse().unwrap();
+    }
+    if let (RestoreStep::Begin { floor, .. }, Some(other)) = (&mut step, words.named.remove("floor")) {
+        *floor = Epoch(other.parse().unwrap());
+    }
+    step.into()
 }
 
 fn commit(words: &mut Words<'_>, now: LogTime, printer: &mut Printer) -> Commit {

@@ -8,7 +8,7 @@ use crate::id::NodeId;
 use crate::meta::command::{Outcome, Rejection, Reply};
 use crate::meta::event::Event;
 use crate::meta::history::History;
-use crate::meta::state::State;
+use crate::meta::state::{Origin, State};
 use crate::segment::{Copy, CopyState, Segment, VersionRecord};
 
 /// Names digests by the bytes that a script gave.
@@ -76,6 +76,16 @@ impl Printer {
     fn show(&self, state: &State, what: &str) -> Vec<String> {
         match what {
             "time" => vec![clock(state.time)],
+            "origin" => match &state.origin {
+                Some(origin) => {
+                    let Origin { source, ancestors, floor, since, phase } = &**origin;
+                    let (of, at) = (short(source.cluster.0), clock(*since));
+                    let ancestors: Vec<String> = ancestors.iter().map(|id| short(id.0)).collect();
+                    let (ancestors, revision) = (ancestors.join(" "), source.revision);
+                    vec![format!("{of} at {revision}, since {at}, {phase:?}, floor={floor}, ancestors {ancestors}")]
+                }
+                None => vec!["none".into()],
+            },
             "members" => state.members.values().map(|m| member(m)).collect(),
             "usage" => {
                 let line = |(node, usage): (&NodeId, &crate::meta::state::Usage)| {

@@ -1,0 +1,44 @@
+//! Giving away what the cluster knows: a backup of the metadata, as records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_client::wire::{self, AskBackup, BackupAnswer, Kind, RefusalCode, WireError};
+use cairn_store::meta::Backup;
+
+use super::{pieces, refusal};
+use crate::core::Core;
+use crate::env::Stream;
+
+/// The longest that a client may ask a node to wait for a quorum.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// Answers one request. What was committed before it is in the backup; commits go on meanwhile, because the state that is
+/// sent is a clone.
+pub async fn serve(
+    core: &Arc<Core>,
+    mut stream: Box<dyn Stream>,
+    ask: AskBackup,
+) -> Result<Box<dyn Stream>, WireError> {
+    let Some(_place) = core.place_to_serve().await else {
+        let busy = refusal(RefusalCode::Busy, "this node has as many transfers as it takes");
+        wire::send(&mut stream, &BackupAnswer(Err(busy))).await?;
+        return Ok(stream);
+    };
+    let state = match core.read(core.env.clock.now() + ask.wait.min(WAIT_MAX)).await {
+        Ok(view) => view.state,
+        Err(error) => {
+            wire::send(&mut stream, &BackupAnswer(Err(refusal(RefusalCode::Busy, error.message)))).await?;
+            return Ok(stream);
+        }
+    };
+    wire::send(&mut stream, &BackupAnswer(Ok(()))).await?;
+    let backup = Backup { taken: core.env.clock.wall(), state };
+    let sent = pieces::send(&core.env, &mut stream, Kind::BackupPiece, backup.records(), core.limits.idle).await;
+    let (revision, segments) = (backup.state.revision, backup.state.segments.len());
+    match sent {
+        Ok(()) => tracing::info!(revision, segments, "a backup of the metadata was given away"),
+        Err(why) => return Err(WireError::Body(why)),
+    }
+    Ok(stream)
+}
