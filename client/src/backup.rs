@@ -13,7 +13,7 @@ use crate::fault::{Fault, FileFault};
 use crate::part::Part;
 use crate::retry::{Failure, Retry};
 use crate::save::blocking;
-use crate::wire::{self, AskBackup, BackupAnswer, Kind, WireError};
+use crate::wire::{self, AskBackup, BackupAnswer, Kind, RefusalCode, WireError};
 
 impl Client {
     /// Writes a backup of the cluster's metadata to `path`, which appears whole and durable or not at all; over what is there
@@ -61,7 +61,10 @@ impl Client {
         let late = || broke("it does not answer".into());
         let BackupAnswer(answer) =
             timeout(idle, asked).await.map_err(|_| late())?.map_err(|e| broke(e.to_string()))?;
-        answer.map_err(|refusal| broke(refusal.message))?;
+        answer.map_err(|refusal| match refusal.code {
+            RefusalCode::Busy => broke(refusal.message),
+            _ => Failure::answered(Error::new(Code::Conflict, refusal.message).hint("see `cairn cluster recovery`")),
+        })?;
         loop {
             let piece = timeout(idle, next_piece(&mut stream)).await.map_err(|_| late())?;
             let piece = piece.map_err(|e| broke(e.to_string()))?;

@@ -46,11 +46,12 @@ pub struct Summary {
 }
 
 /// The newest state that the folder of a node that does not run leads to: that of its snapshot, with every entry of its log;
-/// the last of them may never have been agreed on. Nothing is changed.
+/// the last of them may never have been agreed on. With the term of that one: of two nodes the one with the higher term knows more,
+/// and only of one term the one with the higher revision. Nothing is changed.
 ///
 /// # Errors
 /// As of [`fsck`]. What is damaged is told.
-pub fn newest_state(dir: &Path, tell: &mut Tell<'_>) -> io::Result<Option<State>> {
+pub fn newest_state(dir: &Path, tell: &mut Tell<'_>) -> io::Result<Option<(State, u64)>> {
     Ok(state::read(&FileDisk::unchecked(dir), tell)?.into_newest())
 }
 

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn_store::digest::Digest;
-use cairn_store::disk::{Disk, FileDisk, TOC_KIND, Toc};
+use cairn_store::disk::{Disk, FORMER, FileDisk, TOC_KIND, Toc};
 use cairn_store::id::CopyId;
 use cairn_store::record;
 
@@ -90,6 +90,11 @@ impl MemDisk {
         for path in gone {
             state.files.remove(&path);
             state.files.sync_folder(system::folder_of(&path));
+        }
+        // All that the node asks of it is whether it is there.
+        if let Ok(file) = state.files.create(FORMER, 0) {
+            file.sync();
+            state.files.sync_folder("");
         }
     }
 

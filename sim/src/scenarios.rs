@@ -1,9 +1,12 @@
-//! What is played, one file each. Every one begins with a whole cluster and ends with [`Cluster::settle`].
+//! What is played, one file each. Every one begins with a whole cluster and ends with [`Cluster::settle`]. `copies` is what
+//! several of them look at.
 
 mod asleep;
 mod behind;
 mod claim;
+mod copies;
 mod corrupt;
+mod full;
 mod lasting;
 mod leader;
 mod members;
@@ -11,9 +14,11 @@ mod partition;
 mod power;
 mod recovery;
 mod repair;
+mod returned;
 mod save_load;
 mod scrub;
 mod storage;
+mod zone;
 
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
@@ -51,6 +56,9 @@ pub const ALL: &[Play] = &[
     play!(members, Spec { executors: 4, storage: 1, ..Spec::repairing() }),
     play!(recovery, Spec { executors: 5, storage: 1, ..Spec::repairing() }),
     play!(repair, Spec { executors: 5, storage: 1, ..Spec::repairing() }),
+    play!(full, Spec { executors: 5, ..Spec::repairing() }),
+    play!(returned, Spec { executors: 4, storage: 1, ..Spec::repairing() }),
+    play!(zone, Spec { executors: 6, zones: 3, ..Spec::repairing() }),
     play!(scrub, Spec::repairing()),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
 ];

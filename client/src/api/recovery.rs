@@ -60,7 +60,7 @@ pub struct Adopted {
     pub spare: u64,
     /// Of no version that was taken over, or damaged: they stay where they are.
     pub left: u64,
-    /// The first of those that are left; [`super::LEFTOVERS_MAX`] at most.
+    /// The first of those that are left; [`super::LEFTOVERS_MAX`] at most, of all members together.
     pub leftovers: Vec<Leftover>,
 }
 
@@ -69,12 +69,12 @@ pub struct Adopted {
 pub struct Leftover {
     /// Its bytes, as a file of its node.
     pub path: PathBuf,
-    /// The name under which they were saved.
-    pub name: Name,
+    /// The name under which they were saved; none if its table cannot be read.
+    pub name: Option<Name>,
     /// The version that they were, or were to become.
-    pub version: Version,
+    pub version: Option<Version>,
     /// In bytes.
-    pub size: u64,
+    pub size: Option<u64>,
     /// Why it was not taken over.
     pub why: String,
 }

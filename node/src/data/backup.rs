@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::wire::{self, AskBackup, BackupAnswer, Kind, RefusalCode, WireError};
-use cairn_store::meta::Backup;
+use cairn_store::meta::{Backup, Phase};
 
 use super::{pieces, refusal};
 use crate::core::Core;
@@ -32,6 +32,11 @@ pub async fn serve(
             return Ok(stream);
         }
     };
+    if state.phase() == Some(Phase::Loading) {
+        let half = refusal(RefusalCode::Other, "the cluster is being restored, and knows a part of it only");
+        wire::send(&mut stream, &BackupAnswer(Err(half))).await?;
+        return Ok(stream);
+    }
     wire::send(&mut stream, &BackupAnswer(Ok(()))).await?;
     let backup = Backup { taken: core.env.clock.wall(), state };
     let sent = pieces::send(&core.env, &mut stream, Kind::BackupPiece, backup.records(), core.limits.idle).await;

@@ -35,6 +35,8 @@ struct States {
     agreed: State,
     /// With every entry of the log.
     newest: State,
+    /// The last entry that led there.
+    last: Option<LogId>,
     /// There is neither a vote nor a snapshot: as if the node had never run.
     blank: bool,
 }
@@ -106,9 +108,10 @@ impl Known {
         origin.is_some_and(|origin| origin.ancestors.contains(&cluster))
     }
 
-    /// The state with every entry of the log.
-    pub(super) fn into_newest(self) -> Option<State> {
-        self.states.filter(|states| !states.blank).map(|states| states.newest)
+    /// The state with every entry of the log, and the term of the last one.
+    pub(super) fn into_newest(self) -> Option<(State, u64)> {
+        let states = self.states.filter(|states| !states.blank)?;
+        Some((states.newest, states.last.map_or(0, |last| last.leader_id.term)))
     }
 
     fn me(&self) -> Option<NodeId> {
@@ -252,7 +255,7 @@ fn fits(span: &Span, view: &View, path: &Path, tell: &mut Tell<'_>) -> bool {
 
 /// Applies what the log adds to the snapshot.
 fn replay(log: &WalLog, span: &Span, view: View) -> io::Result<States> {
-    let applied = view.applied.map(|id| id.index);
+    let (applied, mut last) = (view.applied.map(|id| id.index), view.applied);
     let committed = span.committed.map(|id| id.index);
     let mut newest = view.state;
     let mut agreed = newest.clone();
@@ -261,6 +264,7 @@ fn replay(log: &WalLog, span: &Span, view: View) -> io::Result<States> {
         if Some(at.index) <= applied {
             return;
         }
+        last = Some(entry.log_id);
         match entry.payload {
             EntryPayload::Normal(app) => drop(newest.apply(at, &app.0)),
             EntryPayload::Membership(_) | EntryPayload::Blank => newest.skip(at),
@@ -270,7 +274,7 @@ fn replay(log: &WalLog, span: &Span, view: View) -> io::Result<States> {
         }
     })?;
     let blank = span.vote.is_none() && applied.is_none();
-    Ok(States { agreed, newest, blank })
+    Ok(States { agreed, newest, last, blank })
 }
 
 fn lengths(folder: &tempfile::TempDir) -> io::Result<Vec<(std::ffi::OsString, u64)>> {

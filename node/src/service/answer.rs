@@ -102,7 +102,7 @@ impl Core {
                 Error::new(Code::Conflict, rejection.to_string())
             }
             Rejection::Restoring => Error::unavailable(
-                "the cluster is being restored from a backup: names are taken when all of it is in",
+                "the cluster is being restored from a backup: nothing is changed until all of it is in",
             )
             .hint("see `cairn cluster recovery`; `cairn meta restore` with the same file goes on with it"),
             Rejection::NotFounded => Error::unavailable("the cluster is not founded yet"),
@@ -117,6 +117,7 @@ impl Core {
             | Rejection::TooFewStay { .. }
             | Rejection::HasSegments
             | Rejection::OtherSource(_)
+            | Rejection::Recovering
             | Rejection::NotRecovering
             | Rejection::OwnersCopy => Error::new(Code::Internal, format!("{name}: {rejection}")),
         }

@@ -49,6 +49,8 @@ pub(super) fn refused(node: &NodeName, rejection: &Rejection) -> Error {
         Rejection::NoSuchNode(_) => no_such_node(node),
         Rejection::LastNode => Error::new(Code::Conflict, format!("{node} is the last node that takes copies"))
             .hint("let another node join first (`cairnd join`), or `cairn node undrain` one"),
+        Rejection::Recovering => Error::new(Code::Conflict, format!("{node} stays for now: {rejection}"))
+            .hint("see `cairn cluster recovery`; --end ends it, when all is there"),
         rejection => Error::new(Code::Conflict, format!("{node}: {rejection}")),
     }
 }

@@ -39,8 +39,10 @@ impl Service {
             futures::stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
         let told = state.clone();
         let (missing, first_missing, thin) = self.blocking(move || misses(&told)).await?;
-        let nodes = said.into_iter().filter_map(|(node, said)| {
+        let each = LEFTOVERS_MAX / said.len().max(1);
+        let nodes = said.into_iter().filter_map(|(node, mut said)| {
             let node = state.members.get(&node)?.profile.name.clone();
+            said.iter_mut().for_each(|said| said.leftovers.truncate(each));
             Some(Adoption { node, said })
         });
         Ok(Some(Recovery {
@@ -82,14 +84,15 @@ fn refused(rejection: &Rejection) -> Error {
     match rejection {
         Rejection::HasSegments => Error::new(Code::Conflict, rejection.to_string())
             .hint("restore into a new cluster: `cairnd init` makes one"),
-        Rejection::OtherSource(_) => Error::new(Code::Conflict, rejection.to_string())
-            .hint("go on with that backup, or begin anew with `cairnd init`"),
+        Rejection::OtherSource(_) => {
+            Error::new(Code::Conflict, rejection.to_string()).hint("go on with that backup: a cluster begins once")
+        }
         Rejection::Restoring => Error::new(Code::Conflict, "the backup is not all in yet")
             .hint("`cairn meta restore` with the same file goes on with it"),
         Rejection::NotRecovering => Error::new(Code::Conflict, rejection.to_string())
             .hint("`cairn meta restore` begins with a backup; see `cairn cluster recovery`"),
         Rejection::NotFounded => Error::unavailable(rejection.to_string()),
-        Rejection::OutOfBounds(_) => {
+        Rejection::OutOfBounds(_) | Rejection::NameTaken { .. } => {
             Error::new(Code::Corrupt, format!("the backup makes no sense: {rejection}")).hint("use another backup")
         }
         other => Error::new(Code::Internal, other.to_string()),

@@ -17,7 +17,7 @@ use cairn_store::segment::Standing;
 
 use crate::catalogue::Held;
 use crate::core::Core;
-use crate::storage::passes_by;
+use crate::storage::{passes_by, unreadable};
 use crate::work::verify::{Verdict, verify};
 
 /// How many copies of the catalogue are looked at in one step.
@@ -53,6 +53,11 @@ impl Heritage {
     pub fn is_unfinished(&self) -> bool {
         let inner = self.lock();
         !inner.looked || !inner.unfinished.is_empty()
+    }
+
+    /// Its `.toc` is about to be written anew: until the cluster was told, it looks like a stray.
+    fn begin(&self, copy: CopyId) {
+        self.lock().unfinished.insert(copy);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -158,20 +163,28 @@ fn fate_of(core: &Core, cluster: ClusterId, held: &Held) -> Fate {
 
 async fn take_over(core: &Core, copy: CopyId) -> Done {
     let disk = core.env.disk.clone();
-    let toc = match core.env.blocking(move || disk.read_toc(copy)).await {
-        Ok(Ok(toc)) => toc,
-        Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => return Done::Gone,
-        Ok(Err(e)) | Err(e) => {
+    let path = core.env.disk.path(copy);
+    let toc = match core.env.blocking(move || disk.read_toc(copy)).await.and_then(|read| read) {
+        Ok(toc) => toc,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Done::Gone,
+        Err(e) if e.kind() == io::ErrorKind::InvalidData || unreadable(&e) => {
+            let why = format!("its table cannot be read: {e}");
+            return Done::Left(Leftover { path, name: None, version: None, size: None, why });
+        }
+        Err(e) => {
             tracing::warn!(%copy, error = %e, "a copy of a former cluster cannot be looked at now");
             return Done::Later;
         }
     };
     let left = |why: &str| {
-        let path = core.env.disk.path(copy);
-        let (name, version, size) = (toc.name.clone(), toc.version, toc.table.size());
-        Done::Left(Leftover { path, name, version, size, why: why.into() })
+        let (name, version, size) = (Some(toc.name.clone()), Some(toc.version), Some(toc.table.size()));
+        Done::Left(Leftover { path: path.clone(), name, version, size, why: why.into() })
     };
     match fate_of(core, toc.cluster, &Held::from(&toc)) {
+        // The answer of an earlier try may have been lost on its way.
+        Fate::Known if core.now().state.copies_of(toc.segment, toc.version).any(|known| known.id == copy) => {
+            return Done::Adopted;
+        }
         Fate::Known => return Done::Spare,
         Fate::Unmatched => return left("the cluster knows no such version with these bytes"),
         Fate::Stranger => return left("it is of a cluster that is no ancestor of this one"),
@@ -183,6 +196,7 @@ async fn take_over(core: &Core, copy: CopyId) -> Done {
         Verdict::Missing => return Done::Gone,
         Verdict::Corrupt => return left("its bytes are damaged"),
     }
+    core.heritage.begin(copy);
     crash_point!("adopt.verified");
     let (segment, version, digest) = (toc.segment, toc.version, toc.digest);
     let ours = Toc { cluster: core.identity.cluster, node: core.me(), until: core.commit_window(), ..toc.clone() };

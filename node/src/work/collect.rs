@@ -118,7 +118,9 @@ async fn compare(core: &Core) -> std::io::Result<()> {
             }
         }
     }
-    if aside.is_empty() || core.now().state.is_recovering() {
+    // What was damaged in a former cluster may be all that is left of a version, and no state lists it.
+    let disk = core.env.disk.clone();
+    if aside.is_empty() || core.env.blocking(move || disk.has_former()).await?? {
         return Ok(());
     }
     let listed = core.now().state.copies_on(core.me());

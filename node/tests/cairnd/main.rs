@@ -20,7 +20,7 @@ fn help_lists_what_is_built_and_nothing_else() {
     let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["demo", "dev", "init", "join", "start", "config", "fsck"]);
+    assert_eq!(names, ["demo", "dev", "init", "join", "start", "config", "recover", "fsck"]);
 }
 
 #[test]

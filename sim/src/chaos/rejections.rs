@@ -54,11 +54,12 @@ kinds!(
     HasSegments,
     OtherSource,
     Restoring,
+    Recovering,
     NotRecovering,
 );
 
 /// Refusals that no simulated cluster can meet, and why. Golden scripts and tests of bounds in the store meet them.
-pub const UNMET: [(&str, &str); 12] = [
+pub const UNMET: [(&str, &str); 13] = [
     ("TooManyNodes", "a thousand members"),
     ("TooManyCopies", "a thousand lost copies of a version"),
     ("TooManyPins", "64 pinned versions of a segment"),
@@ -70,5 +71,6 @@ pub const UNMET: [(&str, &str); 12] = [
     ("HasSegments", "a life's cluster begins with nothing"),
     ("OtherSource", "a life's cluster begins with nothing"),
     ("Restoring", "a life's cluster begins with nothing"),
+    ("Recovering", "a life's cluster begins with nothing"),
     ("NotRecovering", "a life's cluster begins with nothing"),
 ];

@@ -41,7 +41,10 @@ pub(super) async fn play(cluster: Cluster) -> anyhow::Result<()> {
     let state = cluster
         .until("the same state everywhere", || {
             let states: Option<Vec<_>> = cluster.machines().iter().map(|m| Some(m.view()?.state)).collect();
-            states.filter(|states| states.iter().all(|state| state.revision == states[0].revision))?.pop()
+            let same = |states: &Vec<State>| {
+                states.windows(2).all(|pair| matches!(pair, [a, b] if a.revision == b.revision))
+            };
+            states.filter(same)?.pop()
         })
         .await?;
 

@@ -33,6 +33,9 @@ pub(super) const TOC: &str = "toc";
 /// What a `.toc` being written ends in.
 pub(super) const DRAFT: &str = "toc.tmp";
 
+/// What former clusters' nodes left here.
+pub const FORMER: &str = "former";
+
 /// The mark of a log that was begun.
 pub(super) const LOG_MARK: &str = "log-begun";
 
@@ -335,6 +338,10 @@ impl Disk for FileDisk {
 
     fn quarantined(&self) -> io::Result<BTreeSet<CopyId>> {
         scan::quarantined(self)
+    }
+
+    fn has_former(&self) -> io::Result<bool> {
+        self.exists(&self.dir.join(FORMER))
     }
 
     fn forget(&self, copy: CopyId) -> io::Result<()> {

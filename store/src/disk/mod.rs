@@ -42,7 +42,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use direct::{DIRECT_BYTES_MIN, SequentialFile, direct_bytes};
-pub use layout::{FileDisk, SPOOL_MARK};
+pub use layout::{FORMER, FileDisk, SPOOL_MARK};
 pub use plain::read_text;
 pub use scan::Found;
 pub use system::{FileSystem, Names, NewFile};
@@ -126,6 +126,9 @@ pub trait Disk: Send + Sync {
 
     /// The copies in quarantine, whole or in part.
     fn quarantined(&self) -> io::Result<BTreeSet<CopyId>>;
+
+    /// Whether the node of a former cluster was laid aside here: then copies may lie here that no state knows of.
+    fn has_former(&self) -> io::Result<bool>;
 
     /// Removes a copy from quarantine.
     fn forget(&self, copy: CopyId) -> io::Result<()>;

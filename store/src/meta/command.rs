@@ -491,6 +491,9 @@ pub enum Rejection {
     /// What was known elsewhere is still being taken over.
     #[error("the cluster is being restored")]
     Restoring,
+    /// What nodes have brought along is still looked for: nobody is emptied meanwhile.
+    #[error("the cluster recovers: copies may lie on nodes that it does not know of yet")]
+    Recovering,
     /// There is nothing that could be ended or go on.
     #[error("the cluster is not recovering")]
     NotRecovering,

@@ -53,7 +53,7 @@ async fn check_target(client: &Client, backup: &Backup) -> Result<(), Report> {
         Some(recovery) => {
             let (revision, cluster) = (recovery.source.revision, recovery.source.cluster);
             let what = format!("the cluster began with another state: revision {revision} of cluster {cluster}");
-            Err(Error::new(Code::Conflict, what).hint("`cairnd init` makes a new cluster").into())
+            Err(Error::new(Code::Conflict, what).hint("go on with that backup: a cluster begins once").into())
         }
         None if client.status().await?.segments > 0 => {
             let error = Error::new(Code::Conflict, "the cluster has segments of its own");

@@ -34,7 +34,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Begin a new cluster with what this node knows, because most of the old one's voters are lost for good.
+    /// Begin a new cluster with what a stopped node knows, if most voters are lost.
     ///
     /// The node must not run. Names, versions and digests go into a backup, which `cairn meta restore` brings into the new
     /// cluster; copies stay where they are, and are taken over. What the others agreed on and this node never heard is lost.

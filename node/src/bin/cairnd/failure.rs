@@ -11,12 +11,18 @@ use cairn_node::config::ConfigError;
 pub(crate) const OTHER: u8 = 1;
 /// A usage that cannot be.
 pub(crate) const USAGE: u8 = 2;
+/// No such name, version or node.
+const NOT_FOUND: u8 = 3;
 /// It contradicts what is there.
 pub(crate) const CONFLICT: u8 = 4;
 /// Nobody answered in time.
 pub(crate) const UNAVAILABLE: u8 = 5;
 /// Bytes that do not verify.
 pub(crate) const CORRUPT: u8 = 6;
+/// Too few durable copies.
+const DURABILITY: u8 = 7;
+/// Not allowed.
+const DENIED: u8 = 8;
 /// The configuration.
 const CONFIG: u8 = 78;
 
@@ -48,7 +54,11 @@ impl Failure {
         match self.exit {
             USAGE => "invalid",
             CONFLICT => "conflict",
+            NOT_FOUND => "not_found",
             UNAVAILABLE => "unavailable",
+            CORRUPT => "corrupt",
+            DURABILITY => "durability",
+            DENIED => "denied",
             CONFIG => "configuration",
             _ => "internal",
         }

@@ -133,7 +133,7 @@ pub(crate) fn check_unused(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn has_log(dir: &Path) -> bool {
+fn has_log(dir: &Path) -> bool {
     fs::read_dir(dir.join("log")).is_ok_and(|mut entries| entries.next().is_some())
 }
 

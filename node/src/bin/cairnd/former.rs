@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <dir>/former/<cluster>/     node.toml, log, snapshots, … as they were
-//!                metadata     the backup that `cairnd recover` made of them
+//!                metadata     the backup that was made of them
 //! ```
 
 use std::fs::{self, File};
@@ -10,15 +10,19 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use cairn_client::backup::read_backup;
+use cairn_node::env::Clock;
+use cairn_node::env::real::SystemClock;
+use cairn_node::fsck::{Finding, newest_state};
 use cairn_node::identity::Identity;
+use cairn_store::disk::FORMER;
 use cairn_store::meta::Backup;
 
-use crate::failure::Failure;
-use crate::folder::{Folder, has_log, identity};
+use crate::failure::{CORRUPT, Failure};
+use crate::folder::{Folder, identity};
 
 /// The backup of a node that an earlier attempt laid aside, before it could found the new cluster.
 pub(crate) fn left_behind(dir: &Path) -> Option<PathBuf> {
-    let places = fs::read_dir(dir.join("former")).ok()?.flatten();
+    let places = fs::read_dir(dir.join(FORMER)).ok()?.flatten();
     let mut backups: Vec<PathBuf> =
         places.map(|place| place.path().join("metadata")).filter(|path| path.exists()).collect();
     backups.sort_by_key(|path| fs::metadata(path).and_then(|about| about.modified()).ok());
@@ -26,7 +30,9 @@ pub(crate) fn left_behind(dir: &Path) -> Option<PathBuf> {
 }
 
 /// What goes aside, in this order. The identity is the last: until it is gone, the same command goes on where it ended.
-const PARTS: [&str; 6] = ["log", "snapshots", "catalogue", "quarantine", "log-begun", "node.toml"];
+const PARTS: [&str; 7] = ["log", "snapshots", "catalogue", "quarantine", "log-begun", "joining", "node.toml"];
+/// How often a part may have been made anew, by a start in between.
+const AGAIN_MAX: u32 = 16;
 
 /// A folder of a former cluster's node, kept from others.
 pub(crate) struct Former {
@@ -44,14 +50,9 @@ impl Former {
         Ok(Some(Self { dir: dir.to_path_buf(), identity, folder: Folder::stopped(dir)? }))
     }
 
-    /// The folder.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Where it goes.
     pub(crate) fn place(&self) -> PathBuf {
-        self.dir.join("former").join(self.identity.cluster.to_string())
+        self.dir.join(FORMER).join(self.identity.cluster.to_string())
     }
 
     /// The backup of what it knew.
@@ -59,12 +60,29 @@ impl Former {
         self.place().join("metadata")
     }
 
-    /// What an earlier attempt wrote down before it set the log aside; none if the log is still in its place.
-    pub(crate) fn earlier_backup(&self) -> Result<Option<Backup>, Failure> {
-        if has_log(&self.dir) || !self.backup().exists() {
-            return Ok(None);
+    /// What the node knows, and the term of the last entry that it has. If an earlier attempt laid the log aside, what that wrote
+    /// down, and no term.
+    pub(crate) fn knowledge(&self) -> Result<(Backup, Option<u64>), Failure> {
+        if self.place().join("log").exists() && self.backup().exists() {
+            return Ok((read_backup(&self.backup())?, None));
         }
-        Ok(Some(read_backup(&self.backup())?))
+        let mut bad: Option<Finding> = None;
+        let newest = newest_state(&self.dir, &mut |finding| {
+            if finding.bad && bad.is_none() {
+                bad = Some(finding);
+            }
+        })?;
+        if let Some(Finding { path, problem, .. }) = bad {
+            return Err(Failure::new(format!("{path}: {problem}"))
+                .exit(CORRUPT)
+                .hint("recover on another node; nothing was changed. `cairnd fsck` tells all that is wrong here"));
+        }
+        let known = newest.filter(|(state, _)| state.cluster.is_some()).ok_or_else(|| {
+            Failure::new(format!("{} knows of no segments: its node never ran", self.dir.display()))
+                .hint("recover on another node; nothing was changed")
+        });
+        let (state, term) = known?;
+        Ok((Backup { taken: SystemClock::default().wall(), state }, Some(term)))
     }
 
     /// Writes down what it knew, durably.
@@ -89,10 +107,14 @@ impl Former {
         let moved = || {
             self.make_place()?;
             for part in PARTS {
-                match fs::rename(self.dir.join(part), place.join(part)) {
-                    Err(e) if e.kind() == ErrorKind::NotFound => {}
-                    done => done?,
+                let from = self.dir.join(part);
+                if !from.exists() {
+                    continue;
                 }
+                // What a start has made anew since an earlier attempt does not take the place of what was there.
+                let names = std::iter::once(part.to_owned()).chain((1..AGAIN_MAX).map(|n| format!("{part}.{n}")));
+                let free = names.map(|name| place.join(name)).find(|to| !to.exists());
+                fs::rename(from, free.ok_or(ErrorKind::AlreadyExists)?)?;
                 File::open(&place)?.sync_all()?;
                 File::open(self.folder.disk.dir())?.sync_all()?;
             }
@@ -104,7 +126,7 @@ impl Former {
 
     fn make_place(&self) -> io::Result<()> {
         fs::create_dir_all(self.place())?;
-        File::open(self.dir.join("former"))?.sync_all()?;
+        File::open(self.dir.join(FORMER))?.sync_all()?;
         File::open(&self.dir)?.sync_all()
     }
 }

@@ -15,6 +15,11 @@ pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
     let config = Config::read(&args.config, &args.set)?;
     config.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     if *adopt && let Some(former) = Former::of(&config.dir)? {
+        // Nobody else may be left who knows it.
+        match former.knowledge() {
+            Ok((backup, _)) => former.write_backup(&backup)?,
+            Err(error) => output::note(&format!("warning: no backup is made of what it knew: {}", error.message)),
+        }
         let kept = former.set_aside()?;
         output::line(&format!("what {} knew lies in {}; its copies stay", former.identity.cluster, kept.display()));
     }

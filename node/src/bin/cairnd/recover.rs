@@ -4,16 +4,13 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use cairn_node::config::Config;
-use cairn_node::env::Clock;
-use cairn_node::env::real::SystemClock;
-use cairn_node::fsck::{Finding, newest_state};
 use cairn_store::id::{ClusterId, NodeId};
-use cairn_store::meta::{Backup, State};
+use cairn_store::meta::{Phase, State};
 use cairn_store::time::WallTime;
 use serde::Serialize;
 
 use crate::args::RecoverArgs;
-use crate::failure::{CONFLICT, CORRUPT, Failure, USAGE};
+use crate::failure::{CONFLICT, Failure, USAGE};
 use crate::former::{Former, left_behind};
 use crate::init::found;
 use crate::output::{self, Format};
@@ -28,7 +25,9 @@ struct Document {
     node: Option<String>,
     /// The lost cluster.
     cluster: ClusterId,
-    /// The last entry of its log that this node has; the last ones may never have been agreed on.
+    /// The term of the last entry that this node has: the node with the highest one knows most. None once it was laid aside.
+    term: Option<u64>,
+    /// That entry; of one term, the highest knows most. The last ones may never have been agreed on.
     revision: u64,
     /// The newest change of a segment that it knows.
     modified: Option<String>,
@@ -52,11 +51,13 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<(), Failure> {
     config.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let file = config.file.display();
     let former = Former::of(&config.dir)?.ok_or_else(|| nobody(&config))?;
-    let backup = match former.earlier_backup()? {
-        Some(earlier) => earlier,
-        None => Backup { taken: SystemClock::default().wall(), state: known(&former)? },
-    };
-    let mut document = describe(&config, &former, &backup.state);
+    let (backup, term) = former.knowledge()?;
+    if backup.state.phase() == Some(Phase::Loading) {
+        return Err(Failure::new("the node's cluster was being restored itself, and knows a part of it only")
+            .exit(CONFLICT)
+            .hint("begin again with the backup that it was given: `cairnd init --adopt`, and `cairn meta restore`"));
+    }
+    let mut document = describe(&config, &former, &backup.state, term);
     if args.dry_run {
         return print(&document, args.output, &[]);
     }
@@ -91,32 +92,13 @@ fn nobody(config: &Config) -> Failure {
                 backup.display()
             )),
         None => Failure::new(format!("{dir} holds no node")).hint(
-            "recover on the node that knows most: the one whose `cairnd recover --dry-run` has the highest revision",
+            "recover on the node that knows most: of the highest term that `cairnd recover --dry-run` tells, the one with the \
+             highest revision",
         ),
     }
 }
 
-/// The newest state of a folder that is sound.
-fn known(former: &Former) -> Result<State, Failure> {
-    let dir = former.dir();
-    let mut bad: Option<Finding> = None;
-    let state = newest_state(dir, &mut |finding| {
-        if finding.bad && bad.is_none() {
-            bad = Some(finding);
-        }
-    })?;
-    if let Some(Finding { path, problem, .. }) = bad {
-        return Err(Failure::new(format!("{path}: {problem}"))
-            .exit(CORRUPT)
-            .hint("recover on another node; nothing was changed. `cairnd fsck` tells all that is wrong here"));
-    }
-    state.filter(|state| state.cluster.is_some()).ok_or_else(|| {
-        Failure::new(format!("{} knows of no segments: its node never ran", dir.display()))
-            .hint("recover on another node; nothing was changed")
-    })
-}
-
-fn describe(config: &Config, former: &Former, state: &State) -> Document {
+fn describe(config: &Config, former: &Former, state: &State, term: Option<u64>) -> Document {
     let me = former.identity.node;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let records = || state.segments.values().flat_map(|segment| segment.versions.values());
@@ -127,6 +109,7 @@ fn describe(config: &Config, former: &Former, state: &State) -> Document {
         dir: config.dir.display().to_string(),
         node: state.members.get(&me).map(|member| member.profile.name.to_string()),
         cluster: former.identity.cluster,
+        term,
         revision: state.revision,
         modified: modified.and_then(time),
         nodes: state.members.values().map(|member| member.profile.name.to_string()).collect(),
@@ -151,32 +134,33 @@ fn print(document: &Document, format: Format, next: &[String]) -> Result<(), Fai
     match format {
         Format::Json => output::line(&serde_json::to_string_pretty(document).map_err(failed)?),
         Format::Jsonl => output::line(&serde_json::to_string(document).map_err(failed)?),
-        Format::Table => {
-            let Document { dir, cluster, revision, segments, versions, versions_here, versions_elsewhere, .. } =
-                document;
-            let node = document.node.as_deref().unwrap_or("a node");
-            let modified = document.modified.as_deref().unwrap_or("never");
-            output::line(&format!("{dir}: {node} of cluster {cluster}, with {}", document.nodes.join(", ")));
-            output::line(&format!(
-                "it knows all up to revision {revision}; the newest change of a segment was at {modified}"
-            ));
-            output::line(&format!(
-                "{segments} segments, {versions} versions; a copy of {versions_here} of them lies here"
-            ));
-            if !document.recovered {
-                output::line("lost: whatever the others agreed on after that");
-                output::line(&format!(
-                    "found again only on other nodes that join with --adopt: {versions_elsewhere} versions"
-                ));
-            }
-            if let Some(new) = document.new_cluster {
-                output::line(&format!("it is the first node of the new cluster {new} now"));
-                output::line("");
-                next.iter().for_each(|line| output::line(line));
-            }
-        }
+        Format::Table => table(document).iter().chain(next).for_each(|line| output::line(line)),
     }
     Ok(())
+}
+
+fn table(document: &Document) -> Vec<String> {
+    let Document { dir, cluster, revision, segments, versions, versions_here, versions_elsewhere, .. } = document;
+    let node = document.node.as_deref().unwrap_or("a node");
+    let modified = document.modified.as_deref().unwrap_or("never");
+    let term = document.term.map_or_else(String::new, |term| format!("term {term}, "));
+    let mut lines = vec![
+        format!("{dir}: {node} of cluster {cluster}, with {}", document.nodes.join(", ")),
+        format!("it knows all up to {term}revision {revision}; the newest change of a segment was at {modified}"),
+        format!("{segments} segments, {versions} versions; a copy of {versions_here} of them lies here"),
+    ];
+    match document.new_cluster {
+        Some(new) => {
+            lines.push(format!("it is the first node of the new cluster {new} now"));
+            lines.push(String::new());
+        }
+        None => {
+            lines.push("lost: whatever the others agreed on, and this node never heard".into());
+            lines.push(format!("only on other nodes, which join with --adopt: {versions_elsewhere} versions"));
+            lines.push("a node with a higher term knows more; of one term, the one with the higher revision".into());
+        }
+    }
+    lines
 }
 
 fn confirm(document: &Document) -> Result<(), Failure> {
@@ -185,7 +169,8 @@ fn confirm(document: &Document) -> Result<(), Failure> {
             .exit(USAGE)
             .hint("say --yes, or --dry-run"));
     }
-    print(document, Format::Table, &[])?;
+    // Data goes to stdout only once it is done.
+    table(document).iter().for_each(|line| output::note(line));
     let ask =
         "End the old cluster here, and begin a new one? If most of its voters can still come back, do not. [y/N] ";
     io::stderr().lock().write_all(ask.as_bytes())?;

@@ -90,6 +90,10 @@ impl State {
 
     pub(super) fn drain(&mut self, node: NodeId, draining: bool) -> Reply {
         self.member(node)?;
+        // What it brought along may not be known yet; nor would its copies be made again elsewhere.
+        if draining && self.is_recovering() {
+            return Err(Rejection::Recovering);
+        }
         // Copies must have somewhere to go.
         if draining && !self.members.values().any(|m| m.id != node && !m.draining) {
             return Err(Rejection::LastNode);

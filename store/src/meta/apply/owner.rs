@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::id::{NodeId, SegmentId};
 use crate::meta::apply::version::check_removable;
 use crate::meta::command::{Outcome, Rejection, Reply, Request, Scope};
-use crate::meta::state::{COMMIT_WINDOW, Phase, REGISTRATION_TTL, State};
+use crate::meta::state::{COMMIT_WINDOW, REGISTRATION_TTL, State};
 use crate::name::Name;
 use crate::node::Role;
 use crate::segment::{Epoch, Kind, Segment, Version};
@@ -37,10 +37,6 @@ impl State {
             return Ok(Outcome::Registered { segment: id, epoch });
         }
         self.check_heir(owner)?;
-        // The name may be among those that are still to come.
-        if self.phase() == Some(Phase::Loading) {
-            return Err(Rejection::Restoring);
-        }
         // An id that was used before would take the place of that segment, or of one whose copies are being deleted.
         if self.segments.contains_key(&id) || self.gone.contains_key(&id) {
             return Err(Rejection::OutOfBounds("the segment's id".into()));

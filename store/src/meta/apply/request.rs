@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::id::{NodeId, RequestId, SegmentId};
 use crate::meta::command::{Command, Outcome, Rejection, Reply, Request};
-use crate::meta::state::{Answer, REQUEST_WINDOW_MAX, REQUESTS_MAX, State};
+use crate::meta::state::{Answer, Phase, REQUEST_WINDOW_MAX, REQUESTS_MAX, State};
 
 /// The request of a client's command; none for the commands of workers, which are idempotent by themselves.
 pub(super) fn of(command: &Command) -> Option<Request> {
@@ -83,6 +83,11 @@ impl State {
         }
         if self.answers.len() >= REQUESTS_MAX {
             return Err(Rejection::RequestsFull);
+        }
+        // Not remembered: it passes, and the same request may come again. What is taken over must not be changed before all of it
+        // is in, and a name may be among what is still to come.
+        if self.phase() == Some(Phase::Loading) {
+            return Err(Rejection::Restoring);
         }
         let reply = execute(self);
         self.remember_answer(id, Answer { until, fingerprint, reply: reply.clone() });

@@ -26,7 +26,7 @@ fn every_answer_has_the_bytes_of_its_version() {
     assert_eq!(State::read(&mut &kept[..]).unwrap().answers, state.answers);
     assert!(kept == written, "the same answers are written as other bytes");
     // Each version has kinds of refusals that the one before had not.
-    for (name, fewer) in [("answers-v3.bin", 4), ("answers-v2.bin", 10), ("answers-v1.bin", 12)] {
+    for (name, fewer) in [("answers-v3.bin", 5), ("answers-v2.bin", 11), ("answers-v1.bin", 13)] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
         let older = State::read(&mut &std::fs::read(&path).unwrap()[..]).unwrap().answers;
         assert_eq!(older.len(), state.answers.len() - fewer);
@@ -90,6 +90,7 @@ fn replies() -> Vec<Reply> {
         R::HasSegments,
         R::OtherSource(Source { cluster: ids::cluster(2), revision: 90 }),
         R::Restoring,
+        R::Recovering,
         R::NotRecovering,
     ];
     assert!(done.iter().map(outcome).eq(0..done.len()) && refused.iter().map(rejection).eq(0..refused.len()));
@@ -149,6 +150,7 @@ fn rejection(rejection: &Rejection) -> usize {
         Rejection::HasSegments => 36,
         Rejection::OtherSource(_) => 37,
         Rejection::Restoring => 38,
-        Rejection::NotRecovering => 39,
+        Rejection::Recovering => 39,
+        Rejection::NotRecovering => 40,
     }
 }

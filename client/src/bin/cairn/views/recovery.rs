@@ -122,9 +122,9 @@ struct Missing<'a> {
 #[derive(Debug, Serialize)]
 struct Leftover<'a> {
     path: String,
-    name: &'a Name,
-    version: Version,
-    size: u64,
+    name: Option<&'a Name>,
+    version: Option<Version>,
+    size: Option<u64>,
     why: &'a str,
 }
 
@@ -197,7 +197,7 @@ fn brought<'a>(told: &'a api::Adoption) -> Brought<'a> {
     let said = told.said.as_ref();
     let leftover = |l: &'a api::Leftover| {
         let api::Leftover { path, name, version, size, why } = l;
-        Leftover { path: path.display().to_string(), name, version: *version, size: *size, why }
+        Leftover { path: path.display().to_string(), name: name.as_ref(), version: *version, size: *size, why }
     };
     Brought {
         node: &told.node,
@@ -230,9 +230,7 @@ impl View for Recovery<'_> {
         }
         let left = self.nodes.iter().flat_map(|n| n.leftovers.iter().map(move |l| (n.node, l)));
         let rows: Vec<[String; 5]> = left
-            .map(|(node, l)| {
-                [node.to_string(), l.path.clone(), l.name.to_string(), l.version.to_string(), l.why.into()]
-            })
+            .map(|(node, l)| [node.to_string(), l.path.clone(), or_dash(l.name), or_dash(l.version), l.why.into()])
             .collect();
         if !rows.is_empty() {
             parts.push(table(["LEFT ON", "FILE", "NAME", "VERSION", "WHY"], rows));
