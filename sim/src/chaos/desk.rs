@@ -42,6 +42,8 @@ pub(super) struct Desk {
     pub(super) busy: Cell<usize>,
     known: RefCell<BTreeMap<Name, Known>>,
     calm: Cell<bool>,
+    /// Whether anything that a node sent came twice.
+    echoed: Cell<bool>,
 }
 
 /// What clients believe of a name.
@@ -63,6 +65,7 @@ impl Desk {
             busy: Cell::new(0),
             known: RefCell::default(),
             calm: Cell::new(false),
+            echoed: Cell::new(false),
         })
     }
 
@@ -80,14 +83,16 @@ impl Desk {
 
     /// It is not emptied any more.
     pub(super) fn end_drain(&self, place: usize) {
-        let now = self.cluster.moment();
+        let ended = Some(self.cluster.moment()).filter(|_| !self.echoed.get());
         if let Some(drain) = self.history.borrow_mut().drains.get_mut(place) {
-            drain.to = Some(now);
+            drain.to = ended;
         }
     }
 
-    /// What a node sent comes once more: an order to empty a node, perhaps, after that had ended.
+    /// What a node sent comes once more, whenever that arrives: an order to empty a node, perhaps, after that had ended. No end of
+    /// a drain is certain any more.
     pub(super) fn may_drain_again(&self) {
+        self.echoed.set(true);
         self.history.borrow_mut().drains.iter_mut().for_each(|drain| drain.to = None);
     }
 

@@ -7,6 +7,7 @@ use cairn_store::id::CopyId;
 use cairn_store::segment::CopyState;
 use tokio::time::{Instant, sleep};
 
+use super::FAULTS_MIN;
 use super::desk::Desk;
 use super::plan::{Fault, Strike};
 use crate::disk::{Failure, Part};
@@ -31,8 +32,8 @@ const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Waits for its time, and strikes.
 pub(super) async fn carry_out(desk: &Rc<Desk>, strike: &Strike) -> anyhow::Result<()> {
     sleep(strike.at).await;
-    // Nobody is left who would notice.
-    if desk.busy.get() == 0 {
+    // Nobody is left who would notice, and enough was noticed.
+    if desk.busy.get() == 0 && desk.tally.so_far().1 >= FAULTS_MIN {
         return Ok(());
     }
     let striker = Striker { desk, strike, rng: SplitMix::new(strike.luck) };
