@@ -180,3 +180,21 @@ fn a_signal_ends_it_and_nothing_is_left() {
     until("its nodes are gone", || pids.iter().all(|pid| gone(*pid)).then_some(()));
     assert_eq!(entries(dir.path()), Vec::<PathBuf>::new());
 }
+
+#[test]
+fn many_segments_are_registered_in_a_cluster_of_its_own_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["many", "--segments", "1000", "--clients", "2", "--seconds", "1", "-o", "json"];
+    let sheet = Run::of(&mut alone(dir.path(), &args)).expect(0).json();
+    assert_eq!((&sheet["bench"], &sheet["segments"]), (&"many".into(), &1000.into()));
+    let figures =
+        ["registered_per_second", "peak_bytes", "lookups_per_second", "lookup_p99_ms", "backup_ms", "backup_bytes"];
+    assert_figures(&sheet, &[], &figures);
+    assert_figures(&sheet, &[], &["restart_ms", "restart_peak_bytes", "join_ms", "join_peak_bytes"]);
+    assert_eq!(entries(dir.path()), Vec::<PathBuf>::new());
+
+    let cluster = Cluster::start(1, 0);
+    let refused = cluster.cairn("n1", ["bench", "many", "--segments", "10"]).expect(2).error();
+    assert!(refused["message"].as_str().unwrap().contains("cluster of its own"), "{refused}");
+    assert_eq!(cluster.cairn("n1", ["cluster", "status"]).expect(0).json()["segments"], 0);
+}

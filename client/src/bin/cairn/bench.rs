@@ -3,7 +3,7 @@
 //! - `args`: what can be typed; `size`: how many bytes that means;
 //! - `site`: the cluster that is measured, a running one or `cairnd dev` as a child; `ground`: the folder for what is
 //!   written on the way;
-//! - `transfer`: `bench save` and `bench load`; `small`, `meta`, `memory`: the other measurements, a file each;
+//! - `transfer`: `bench save` and `bench load`; `small`, `meta`, `memory`, `many`: the other measurements, a file each;
 //! - `load`: clients that do the same again and again, and how long each time took;
 //! - `limit`: the machine's limit for the same work; `rsync`, `etcd`: the peers;
 //! - `spread`: medians; `cpu`: what processes used; `machine`: where it was measured; `sheet`: what is printed;
@@ -19,6 +19,7 @@ mod ground;
 mod limit;
 mod load;
 mod machine;
+mod many;
 mod memory;
 mod meta;
 mod program;
@@ -98,6 +99,7 @@ async fn measure(
         BenchCommand::Small(args) => small::run(args, site, ground, stage).await,
         BenchCommand::Meta(args) => meta::run(args, site, ground, peers.etcd.as_deref(), stage).await,
         BenchCommand::Memory(args) => memory::run(args, site, ground, stage).await,
+        BenchCommand::Many(args) => many::run(args, site, ground, stage).await,
     }
 }
 
@@ -116,7 +118,7 @@ impl Peers {
         Ok(match command {
             BenchCommand::Save(_) | BenchCommand::Load(_) => Self { rsync: Some(rsync::find()?), etcd: None },
             BenchCommand::Meta(_) => Self { rsync: None, etcd: Some(etcd::find()?) },
-            BenchCommand::Small(_) | BenchCommand::Memory(_) => Self::default(),
+            BenchCommand::Small(_) | BenchCommand::Memory(_) | BenchCommand::Many(_) => Self::default(),
         })
     }
 }

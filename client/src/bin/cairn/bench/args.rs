@@ -15,6 +15,8 @@ const RUNS_MAX: i64 = 1000;
 const CLIENTS_MAX: i64 = 1024;
 /// The most nodes that one save goes to.
 const REPLICAS_MAX: i64 = 8;
+/// The most segments that are registered.
+const SEGMENTS_MAX: u64 = 10_000_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -37,6 +39,11 @@ pub(crate) enum BenchCommand {
     Meta(MetaArgs),
     /// The most memory that each node ever used, after a save and a load of one large file.
     Memory(MemoryArgs),
+    /// Register very many segments, in a cluster of its own.
+    ///
+    /// Tells the memory of the nodes, how many linearizable look-ups a second they answer, and how long a backup of the metadata,
+    /// a node that was killed, and a node that joins take.
+    Many(ManyArgs),
 }
 
 impl BenchCommand {
@@ -47,6 +54,7 @@ impl BenchCommand {
             Self::Small(args) => &args.common,
             Self::Meta(args) => &args.common,
             Self::Memory(args) => &args.common,
+            Self::Many(args) => &args.common,
         }
     }
 }
@@ -142,6 +150,20 @@ pub(crate) struct MemoryArgs {
     /// How large the file is: bytes, or a number with KiB, MiB or GiB.
     #[arg(long, value_name = "SIZE", default_value = "8GiB", value_parser = size_of)]
     pub(super) size: u64,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManyArgs {
+    /// How many segments.
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=SEGMENTS_MAX))]
+    pub(super) segments: u64,
+    /// How many clients look segments up at once.
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    pub(super) clients: u32,
+    #[command(flatten)]
+    pub(super) span: Span,
     #[command(flatten)]
     pub(super) common: Common,
 }

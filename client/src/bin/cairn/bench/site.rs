@@ -41,8 +41,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct NodeProcess {
     pub(super) name: NodeName,
     pub(super) pid: Option<u32>,
-    endpoint: String,
-    dir: PathBuf,
+    pub(super) endpoint: String,
+    pub(super) dir: PathBuf,
 }
 
 /// What `dev` wrote down.
