@@ -285,6 +285,10 @@ fn disk_failed(core: &Core, error: &io::Error) -> Error {
 fn no_source(fetch: &Fetch<'_>, passing: bool, reasons: &[String]) -> Error {
     let (name, version) = (&fetch.segment.name, fetch.version);
     let why = if reasons.is_empty() { "it has no holders".to_owned() } else { reasons.join("; ") };
+    if fetch.state.is_recovering() && reasons.is_empty() {
+        let message = format!("no copy of version {version} of {name} was found yet");
+        return Error::unavailable(message).hint("the cluster recovers: see `cairn cluster recovery`");
+    }
     if passing {
         let message = format!("no holder of version {version} of {name} could deliver it: {why}");
         return Error::unavailable(message).hint("bring a holder back: `cairn show` lists them");

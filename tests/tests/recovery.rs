@@ -89,8 +89,7 @@ fn what_one_node_knows_outlives_the_majority() {
     let mut asked = Command::new(bins::cairn());
     asked.args(["-o", "json", "cluster", "recover", "--dry-run", "--config"]).arg(config(&cluster, "n3"));
     let told = Run::of(asked.stdin(Stdio::null())).expect(0).json();
-    let known =
-        json!({ "segments": 2, "versions": 3, "versions_here": 2, "versions_elsewhere": 1, "recovered": false });
+    let known = json!({ "segments": 2, "versions": 3, "versions_here": 2, "versions_elsewhere": 1, "copies_unknown": 0, "recovered": false });
     known.as_object().unwrap().iter().for_each(|(key, value)| assert_eq!(told[key], *value, "{key}: {told}"));
     assert_eq!(before, walk(&cluster.dir().join("n3")), "a rehearsal changes nothing");
     let error = daemon(&cluster, "n3", &["recover"]).expect(2);
@@ -100,6 +99,13 @@ fn what_one_node_knows_outlives_the_majority() {
     let told = daemon(&cluster, "n3", &["recover", "--yes", "-o", "json"]).expect(0).json();
     assert_eq!((&told["recovered"], &told["node"]), (&json!(true), &json!("n3")));
     let backup = told["backup"].as_str().unwrap().to_owned();
+    // Typed again, it says what is next.
+    for again in [["recover", "--yes"].as_slice(), &["recover", "--dry-run"]] {
+        let refused = daemon(&cluster, "n3", again).expect(4);
+        assert!(refused.stderr.contains("already") && refused.stderr.contains(&backup), "{}", refused.stderr);
+    }
+    let refused = daemon(&cluster, "n3", &["init", "--adopt"]).expect(4);
+    assert!(refused.stderr.contains("already"), "{}", refused.stderr);
     cluster.revive("n3");
     assert_eq!(cluster.cairn("n3", ["cluster", "status"]).expect(0).json()["cluster"], told["new_cluster"]);
     // The old folder is of no use until it is known what it belongs to.
@@ -113,6 +119,16 @@ fn what_one_node_knows_outlives_the_majority() {
     cluster.cairn("n3", ["meta", "restore", &backup, "--yes"]).expect(0);
     let n3 = brought(&cluster, "n3", "n3");
     assert_eq!((&n3["adopted"], &n3["left"]), (&json!(2), &json!(0)), "{n3}");
+
+    // An old node that somebody started is no seed of the new cluster, and is told from it.
+    let mut old = Command::new(bins::cairnd());
+    old.arg("start").arg("--config").arg(config(&cluster, "s1")).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut old = old.spawn().unwrap();
+    until("the old node answers", || (cluster.cairn("s1", ["cluster", "health"]).code == 1).then_some(()));
+    let refused = join(&cluster, "n1", "s1", &["--seed", &cluster.node("n3").endpoint]).expect(4);
+    assert!(refused.stderr.contains("two clusters"), "{}", refused.stderr);
+    old.kill().unwrap();
+    old.wait().unwrap();
 
     // A folder of the old cluster joins only if that is meant, and brings its copies.
     let refused = join(&cluster, "s1", "n3", &[]).expect(4);

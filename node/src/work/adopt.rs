@@ -85,6 +85,8 @@ impl Heritage {
             Done::Spare => inner.told.spare += 1,
             Done::Gone => {}
             Done::Left(leftover) => {
+                let Leftover { path, why, .. } = &leftover;
+                tracing::warn!(path = %path.display(), %why, "a copy of a former cluster was not taken over");
                 inner.told.left += 1;
                 if inner.told.leftovers.len() < LEFTOVERS_MAX {
                     inner.told.leftovers.push(leftover);
@@ -186,8 +188,10 @@ async fn take_over(core: &Core, copy: CopyId) -> Done {
             return Done::Adopted;
         }
         Fate::Known => return Done::Spare,
-        Fate::Unmatched => return left("the cluster knows no such version with these bytes"),
-        Fate::Stranger => return left("it is of a cluster that is no ancestor of this one"),
+        Fate::Unmatched => {
+            return left("the cluster knows no such version with these bytes (which were not looked at)");
+        }
+        Fate::Stranger => return left("it is of another cluster (its bytes were not looked at)"),
         Fate::Adopt => {}
     }
     match verify(core, copy, Arc::default()).await {

@@ -28,7 +28,7 @@ pub enum Fate {
     Adopt,
     /// It is of an ancestor, and of no version that was taken over. It stays where it is.
     Unmatched,
-    /// It is of a cluster that is no ancestor. It stays where it is.
+    /// It is of a cluster that is no ancestor, and of no version that is known here. It stays where it is.
     Stranger,
 }
 
@@ -42,12 +42,14 @@ pub struct Lineage<'a> {
 }
 
 /// What a copy is to a cluster, on its node `me`. `record` is what the cluster knows of the version that the copy is said to be.
+///
+/// A segment's id is made once, so what names the version with its digest is of it, whoever wrote it: also a cluster that began with
+/// the same backup and was given up.
 pub fn fate(found: &Found, me: NodeId, lineage: Lineage<'_>, record: Option<&VersionRecord>) -> Fate {
-    if found.cluster != lineage.cluster && !lineage.ancestors.contains(&found.cluster) {
-        return Fate::Stranger;
-    }
+    let related = found.cluster == lineage.cluster || lineage.ancestors.contains(&found.cluster);
     match record.filter(|record| record.digest == found.digest && record.size == found.size) {
-        None => Fate::Unmatched,
+        None if related => Fate::Unmatched,
+        None => Fate::Stranger,
         Some(record) if record.refers_to(found.copy) || record.durable().any(|copy| copy.node == me) => Fate::Known,
         Some(record) if record.ended.contains(&found.copy) => Fate::Unmatched,
         Some(_) => Fate::Adopt,
@@ -97,8 +99,11 @@ mod tests {
         assert_eq!(fate_of(&found(), Some(&bare)), Fate::Adopt);
         // One whose table was written anew before the node died.
         assert_eq!(fate_of(&Found { cluster: OURS, ..found() }, Some(&bare)), Fate::Adopt);
-        let stranger = Found { cluster: ClusterId(Uuid::from_u128(3)), ..found() };
-        assert_eq!(fate_of(&stranger, Some(&bare)), Fate::Stranger);
+        // One that another cluster took over, which began with the same backup and was given up.
+        let sibling = Found { cluster: ClusterId(Uuid::from_u128(3)), ..found() };
+        assert_eq!(fate_of(&sibling, Some(&bare)), Fate::Adopt);
+        assert_eq!(fate_of(&Found { size: 6, ..sibling }, Some(&bare)), Fate::Stranger);
+        assert_eq!(fate_of(&sibling, None), Fate::Stranger);
         assert_eq!(fate_of(&Found { digest: Digest::of(b"other"), ..found() }, Some(&bare)), Fate::Unmatched);
         assert_eq!(fate_of(&Found { size: 6, ..found() }, Some(&bare)), Fate::Unmatched);
         assert_eq!(fate_of(&found(), None), Fate::Unmatched);

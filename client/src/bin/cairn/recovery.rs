@@ -12,7 +12,7 @@ use crate::views;
 
 pub(crate) async fn run(client: &Client, args: RecoveryArgs, output: &Output) -> Result<u8, Report> {
     let mut recovery = client.recovery().await?;
-    if args.end {
+    if args.end && !args.dry_run {
         if !args.yes && recovery.as_ref().is_some_and(|recovery| recovery.phase == Phase::Adopting) {
             confirm(question(recovery.as_ref()), "the recovery is not ended".into()).await?;
         }

@@ -14,8 +14,9 @@ use cairn_node::env::Clock;
 use cairn_node::env::real::SystemClock;
 use cairn_node::fsck::{Finding, newest_state};
 use cairn_node::identity::Identity;
-use cairn_store::disk::FORMER;
-use cairn_store::meta::Backup;
+use cairn_store::disk::{Disk, FORMER, Found};
+use cairn_store::id::ClusterId;
+use cairn_store::meta::{Backup, State};
 
 use crate::failure::{CORRUPT, Failure};
 use crate::folder::{Folder, identity};
@@ -27,6 +28,12 @@ pub(crate) fn left_behind(dir: &Path) -> Option<PathBuf> {
         places.map(|place| place.path().join("metadata")).filter(|path| path.exists()).collect();
     backups.sort_by_key(|path| fs::metadata(path).and_then(|about| about.modified()).ok());
     backups.pop()
+}
+
+/// The clusters whose nodes were laid aside in a folder.
+pub(crate) fn clusters(dir: &Path) -> Vec<ClusterId> {
+    let places = fs::read_dir(dir.join(FORMER)).into_iter().flatten().flatten();
+    places.filter_map(|place| place.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// What goes aside, in this order. The identity is the last: until it is gone, the same command goes on where it ended.
@@ -48,6 +55,25 @@ impl Former {
     pub(crate) fn of(dir: &Path) -> Result<Option<Self>, Failure> {
         let Some(identity) = identity(dir)? else { return Ok(None) };
         Ok(Some(Self { dir: dir.to_path_buf(), identity, folder: Folder::stopped(dir)? }))
+    }
+
+    /// Whether it found a cluster and never ran: there is nothing in it that could be laid aside.
+    pub(crate) fn is_new(&self) -> Result<bool, Failure> {
+        let begun = self.place().join("log").exists() || self.folder.disk.log_was_begun(self.identity.incarnation)?;
+        Ok(self.identity.founder && !begun)
+    }
+
+    /// Copies that lie here, and of which this state knows no version.
+    pub(crate) fn unknown_copies(&self, state: &State) -> Result<u64, Failure> {
+        let mut unknown = 0;
+        self.folder.disk.survey(&mut |found| {
+            if let Found::Copy(toc) = found {
+                let known = state.segments.get(&toc.segment).is_some_and(|segment| toc.version <= segment.head);
+                unknown += u64::from(!known && !state.gone.contains_key(&toc.segment));
+            }
+            Ok(())
+        })?;
+        Ok(unknown)
     }
 
     /// Where it goes.

@@ -14,7 +14,10 @@ pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
     let InitArgs { node: args, adopt } = args;
     let config = Config::read(&args.config, &args.set)?;
     config.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
-    if *adopt && let Some(former) = Former::of(&config.dir)? {
+    if *adopt
+        && let Some(former) = Former::of(&config.dir)?
+        && !former.is_new()?
+    {
         // Nobody else may be left who knows it.
         match former.knowledge() {
             Ok((backup, _)) => former.write_backup(&backup)?,

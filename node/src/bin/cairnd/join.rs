@@ -8,15 +8,18 @@ use cairn_client::dial::Client;
 use cairn_node::config::Config;
 use cairn_node::identity::Identity;
 use cairn_store::id::{ClusterId, Incarnation};
+use futures::{StreamExt, stream};
 
 use crate::args::JoinArgs;
 use crate::failure::{CONFLICT, Failure, UNAVAILABLE, USAGE};
 use crate::folder::{Folder, Joining, check_unused, identity, new_id};
-use crate::former::Former;
+use crate::former::{Former, clusters};
 use crate::{output, small_runtime};
 
 /// How long the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So many seeds are asked at once.
+const SEEDS_AT_ONCE: usize = 16;
 /// How long the seeds may take to answer at all.
 const SEED_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,7 +39,7 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), Failure> {
         && args.adopt
         && former.cluster != cluster
     {
-        runtime.block_on(check_descends(former, &seeds))?;
+        runtime.block_on(check_descends(former, &config.dir, &seeds))?;
         runtime.block_on(check_name(&config, &seeds))?;
         if let Some(former) = Former::of(&config.dir)? {
             let kept = former.set_aside()?;
@@ -60,22 +63,43 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The cluster of the first seed that answers.
+/// The cluster of the seeds that answer, which must be one.
 async fn first_contact(seeds: &[String]) -> Result<ClusterId, Failure> {
-    let client = Client::new(seeds.to_vec(), SEED_PATIENCE);
-    let hello = client.hello().await.map_err(|error| {
-        let mistyped = error.code == Code::Invalid;
-        Failure::new(format!("--seed {}: {}", seeds.join(","), error.message))
-            .exit(if mistyped { USAGE } else { UNAVAILABLE })
-            .hint("name a running member's listen.rpc address: --seed HOST:PORT. Nothing was changed")
-    })?;
-    Ok(hello.cluster)
+    let asked = seeds.iter().map(|seed| async move {
+        let hello = Client::new(vec![seed.clone()], SEED_PATIENCE).hello().await;
+        (seed, hello)
+    });
+    // Together: one that is silent costs no more than the time that each has.
+    let mut answers = stream::iter(asked).buffered(SEEDS_AT_ONCE);
+    let (mut found, mut failed): (Option<(&String, ClusterId)>, Option<Failure>) = (None, None);
+    while let Some((seed, answer)) = answers.next().await {
+        match (answer, found) {
+            (Ok(hello), None) => found = Some((seed, hello.cluster)),
+            (Ok(hello), Some((first, cluster))) if hello.cluster != cluster => {
+                let theirs = hello.cluster;
+                let message = format!("the seeds are of two clusters: {first} of {cluster}, and {seed} of {theirs}");
+                return Err(Failure::new(message)
+                    .exit(CONFLICT)
+                    .hint("name seeds of the cluster that is to be joined only. Nothing was changed"));
+            }
+            (Ok(_), Some(_)) => {}
+            (Err(error), _) => {
+                let mistyped = error.code == Code::Invalid;
+                let failure = Failure::new(format!("--seed {}: {}", seeds.join(","), error.message))
+                    .exit(if mistyped { USAGE } else { UNAVAILABLE })
+                    .hint("name a running member's listen.rpc address: --seed HOST:PORT. Nothing was changed");
+                failed.get_or_insert(failure);
+            }
+        }
+    }
+    found.map(|(_, cluster)| cluster).ok_or_else(|| failed.unwrap_or_else(|| Failure::new("no seed was named")))
 }
 
 /// Whether the cluster began with what the folder's former one knew.
-async fn check_descends(former: &Identity, seeds: &Client) -> Result<(), Failure> {
+async fn check_descends(former: &Identity, dir: &Path, seeds: &Client) -> Result<(), Failure> {
     let ancestors = seeds.recovery().await?.map(|recovery| recovery.ancestors).unwrap_or_default();
-    if ancestors.contains(&former.cluster) {
+    // Or with what one before it knew: who recovered on two nodes brings both to one.
+    if clusters(dir).iter().chain([&former.cluster]).any(|cluster| ancestors.contains(cluster)) {
         return Ok(());
     }
     let message = format!("the cluster of the seeds was not restored from cluster {}", former.cluster);

@@ -39,6 +39,8 @@ struct Document {
     versions_here: u64,
     /// Versions that only other nodes may have.
     versions_elsewhere: u64,
+    /// Copies that lie here, and that this log knows nothing of.
+    copies_unknown: u64,
     recovered: bool,
     /// The new cluster.
     new_cluster: Option<ClusterId>,
@@ -51,13 +53,16 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<(), Failure> {
     config.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     let file = config.file.display();
     let former = Former::of(&config.dir)?.ok_or_else(|| nobody(&config))?;
+    if former.is_new()? {
+        return Err(recovered_already(&config, &former));
+    }
     let (backup, term) = former.knowledge()?;
     if backup.state.phase() == Some(Phase::Loading) {
         return Err(Failure::new("the node's cluster was being restored itself, and knows a part of it only")
             .exit(CONFLICT)
             .hint("begin again with the backup that it was given: `cairnd init --adopt`, and `cairn meta restore`"));
     }
-    let mut document = describe(&config, &former, &backup.state, term);
+    let mut document = describe(&config, &former, &backup.state, term)?;
     if args.dry_run {
         return print(&document, args.output, &[]);
     }
@@ -81,6 +86,15 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<(), Failure> {
     print(&document, args.output, &next)
 }
 
+/// It is the first node of a cluster already, and never ran.
+fn recovered_already(config: &Config, former: &Former) -> Failure {
+    let (dir, file) = (config.dir.display(), config.file.display());
+    let restore = left_behind(&config.dir).map(|backup| format!(", then `cairn meta restore {}`", backup.display()));
+    Failure::new(format!("{dir} is the first node of the new cluster {} already", former.identity.cluster))
+        .exit(CONFLICT)
+        .hint(format!("start it: `cairnd start --config {file}`{}", restore.unwrap_or_default()))
+}
+
 /// There is no node, or none any more.
 fn nobody(config: &Config) -> Failure {
     let (dir, file) = (config.dir.display(), config.file.display());
@@ -98,14 +112,14 @@ fn nobody(config: &Config) -> Failure {
     }
 }
 
-fn describe(config: &Config, former: &Former, state: &State, term: Option<u64>) -> Document {
+fn describe(config: &Config, former: &Former, state: &State, term: Option<u64>) -> Result<Document, Failure> {
     let me = former.identity.node;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let records = || state.segments.values().flat_map(|segment| segment.versions.values());
     let has = |node: NodeId| records().filter(move |record| record.durable().any(|copy| copy.node == node)).count();
     let (versions, here) = (records().count(), has(me));
     let modified = state.segments.values().map(|segment| segment.modified).max();
-    Document {
+    Ok(Document {
         dir: config.dir.display().to_string(),
         node: state.members.get(&me).map(|member| member.profile.name.to_string()),
         cluster: former.identity.cluster,
@@ -117,10 +131,11 @@ fn describe(config: &Config, former: &Former, state: &State, term: Option<u64>) 
         versions: count(versions),
         versions_here: count(here),
         versions_elsewhere: count(versions - here),
+        copies_unknown: former.unknown_copies(state)?,
         recovered: false,
         new_cluster: None,
         backup: None,
-    }
+    })
 }
 
 /// RFC 3339, UTC; none for what no calendar has.
@@ -149,6 +164,12 @@ fn table(document: &Document) -> Vec<String> {
         format!("it knows all up to {term}revision {revision}; the newest change of a segment was at {modified}"),
         format!("{segments} segments, {versions} versions; a copy of {versions_here} of them lies here"),
     ];
+    if document.copies_unknown > 0 {
+        lines.push(format!(
+            "{} copies lie here that it knows nothing of: of saves that were not agreed on, or its log is old or damaged",
+            document.copies_unknown
+        ));
+    }
     match document.new_cluster {
         Some(new) => {
             lines.push(format!("it is the first node of the new cluster {new} now"));

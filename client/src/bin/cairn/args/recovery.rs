@@ -41,6 +41,9 @@ pub(crate) struct RecoveryArgs {
     /// Do not ask.
     #[arg(long, requires = "end")]
     pub(crate) yes: bool,
+    /// Say how far it is, and end nothing.
+    #[arg(long, requires = "end")]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, clap::Args)]

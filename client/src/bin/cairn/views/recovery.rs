@@ -220,6 +220,7 @@ impl View for Recovery<'_> {
             .iter()
             .map(|n| [n.node.to_string(), or_dash(n.waiting), or_dash(n.adopted), or_dash(n.spare), or_dash(n.left)]);
         parts.push(table(["NODE", "NOT LOOKED AT YET", "TAKEN OVER", "NOT NEEDED", "LEFT"], rows));
+        parts.push("Counted since each node was started last; `cairn node ls` shows what it holds.".into());
         parts.push(match self.versions_missing {
             0 => "of every version a good copy was found".into(),
             missing => format!("no good copy was found yet of {}", counted(missing, "version", "versions")),
