@@ -1,4 +1,4 @@
-//! Takes over the copies that a node brought along from a former cluster, while its cluster recovers (R12).
+//! Takes over the copies that a node brought along from a former cluster, into one that began with what that knew (R12).
 //!
 //! Each is read through first, then its `.toc` is written anew, as one of this cluster and with a new word, and only then the
 //! cluster is told: as of any new copy. Whatever is not a copy of a version that the cluster knows stays where it is.
@@ -202,17 +202,28 @@ async fn take_over(core: &Core, copy: CopyId) -> Done {
     }
     core.heritage.begin(copy);
     crash_point!("adopt.verified");
-    let (segment, version, digest) = (toc.segment, toc.version, toc.digest);
+    match make_ours(core, &toc).await {
+        Ok(done) => done,
+        Err(rejection) => left(&format!("the cluster does not take it: {rejection}")),
+    }
+}
+
+/// Writes the table of a good copy anew, and tells the cluster, as of any new copy.
+///
+/// # Errors
+/// Why the cluster does not take it, for good.
+async fn make_ours(core: &Core, toc: &Toc) -> Result<Done, Rejection> {
+    let Toc { copy, segment, version, digest, .. } = *toc;
     let ours = Toc { cluster: core.identity.cluster, node: core.me(), until: core.commit_window(), ..toc.clone() };
     let receipt = match core.publish(ours).await {
         Ok(receipt) => receipt,
         Err(e) if passes_by(&e) || e.kind() == io::ErrorKind::StorageFull => {
             tracing::warn!(%copy, error = %e, "a copy of a former cluster cannot be taken over now");
-            return Done::Later;
+            return Ok(Done::Later);
         }
         Err(e) => {
             core.stop.fault(format!("a copy could not be taken over: {e}"));
-            return Done::Later;
+            return Ok(Done::Later);
         }
     };
     crash_point!("adopt.published");
@@ -220,11 +231,11 @@ async fn take_over(core: &Core, copy: CopyId) -> Done {
     match core.propose(command, core.env.clock.now() + core.limits.idle).await {
         Ok(Ok(_)) => {
             tracing::info!(name = %toc.name, %version, %copy, "a copy of a former cluster was taken over");
-            Done::Adopted
+            Ok(Done::Adopted)
         }
         // Another copy of it came to this node meanwhile.
-        Ok(Err(Rejection::Redundant)) => Done::Spare,
-        Ok(Err(Rejection::ReceiptExpired)) | Err(_) => Done::Later,
-        Ok(Err(rejection)) => left(&format!("the cluster does not take it: {rejection}")),
+        Ok(Err(Rejection::Redundant)) => Ok(Done::Spare),
+        Ok(Err(Rejection::ReceiptExpired)) | Err(_) => Ok(Done::Later),
+        Ok(Err(rejection)) => Err(rejection),
     }
 }
