@@ -1,6 +1,7 @@
 //! Both ports' front door: accept, bound, greet, admit; then hand over.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cairn_client::wire::{self, Greeting, Refusal, RefusalCode, Welcome, WireError};
 use cairn_store::meta::state::NODES_MAX;
@@ -25,8 +26,27 @@ pub enum Purpose {
 /// clients there are, Raft gets through.
 const MEMBER_CONNECTIONS_MAX: usize = 4 * NODES_MAX as usize;
 
+/// So often at most it is told that somebody was refused: a node that belongs elsewhere comes again and again.
+const REFUSAL_TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// What happens often, and is told seldom.
+#[derive(Debug, Default)]
+struct Seldom(Mutex<(Option<Duration>, u64)>);
+
+impl Seldom {
+    /// It happened at `now`: how often it did without being told, if it is to be told now.
+    fn happened(&self, now: Duration) -> Option<u64> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (told, untold) = *last;
+        let due = told.is_none_or(|told| now.saturating_sub(told) >= REFUSAL_TOLD_EVERY);
+        *last = if due { (Some(now), 0) } else { (told, untold.saturating_add(1)) };
+        due.then_some(untold)
+    }
+}
+
 /// Accepts connections until the node ends.
 pub async fn listen(core: Arc<Core>, listener: Box<dyn Listener>, purpose: Purpose) {
+    let refusals = Arc::new(Seldom::default());
     let places = Arc::new(Semaphore::new(core.limits.connections + MEMBER_CONNECTIONS_MAX));
     let clients = Arc::new(Semaphore::new(core.limits.connections));
     loop {
@@ -39,7 +59,7 @@ pub async fn listen(core: Arc<Core>, listener: Box<dyn Listener>, purpose: Purpo
                 continue;
             }
         };
-        let (task, purpose, clients) = (core.clone(), purpose.clone(), clients.clone());
+        let (task, purpose, clients, refusals) = (core.clone(), purpose.clone(), clients.clone(), refusals.clone());
         let place = places.clone().try_acquire_owned();
         core.env.spawn(async move {
             let core = task;
@@ -48,7 +68,12 @@ pub async fn listen(core: Arc<Core>, listener: Box<dyn Listener>, purpose: Purpo
                 let _ = core.env.timeout(core.limits.handshake, wire::send(&mut stream, &welcome)).await;
                 return;
             };
-            if let Err(e) = converse(&core, stream, purpose, &clients).await {
+            let refused = |why: &Refusal| {
+                if let Some(untold) = refusals.happened(core.env.clock.now()) {
+                    tracing::warn!(%from, reason = %why, untold, "a connection was refused");
+                }
+            };
+            if let Err(e) = converse(&core, stream, purpose, &clients, &refused).await {
                 tracing::debug!(%from, error = %e, "a connection ended");
             }
         });
@@ -60,8 +85,9 @@ async fn converse(
     mut stream: Box<dyn Stream>,
     purpose: Purpose,
     clients: &Semaphore,
+    refused: &(impl Fn(&Refusal) + Sync),
 ) -> Result<(), WireError> {
-    let greeted = core.env.timeout(core.limits.handshake, greet(core, &mut stream, clients)).await;
+    let greeted = core.env.timeout(core.limits.handshake, greet(core, &mut stream, clients, refused)).await;
     let Some((speaker, _place)) =
         greeted.unwrap_or_else(|| Err(WireError::Io(std::io::ErrorKind::TimedOut.into())))?
     else {
@@ -81,6 +107,7 @@ async fn greet<'a>(
     core: &Core,
     stream: &mut Box<dyn Stream>,
     clients: &'a Semaphore,
+    tell: &(impl Fn(&Refusal) + Sync),
 ) -> Result<Option<(Speaker, Option<SemaphorePermit<'a>>)>, WireError> {
     let greeting: Greeting = match wire::receive(stream).await {
         Ok(greeting) => greeting,
@@ -99,10 +126,26 @@ async fn greet<'a>(
     let (welcome, speaker) = match placed {
         Ok(speaker) => (Ok(()), Some(speaker)),
         Err(refused) => {
-            tracing::warn!(reason = %refused, "a connection was refused");
+            tell(&refused);
             (Err(refused), None)
         }
     };
     wire::send(stream, &Welcome(welcome)).await?;
     Ok(speaker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_often_is_told_seldom_and_counted() {
+        let (seldom, seconds) = (Seldom::default(), Duration::from_secs);
+        assert_eq!(seldom.happened(seconds(5)), Some(0));
+        assert_eq!(seldom.happened(seconds(6)), None);
+        assert_eq!(seldom.happened(seconds(14)), None);
+        assert_eq!(seldom.happened(seconds(15)), Some(2));
+        assert_eq!(seldom.happened(seconds(15)), None);
+        assert_eq!(seldom.happened(seconds(60)), Some(1));
+    }
 }

@@ -256,7 +256,12 @@ async fn check_log(
 async fn tidy(env: &Env, cluster: ClusterId) -> io::Result<Vec<CopyId>> {
     let (disk, catalogue) = (env.disk.clone(), env.catalogue.clone());
     env.blocking(move || {
+        // Only to tell of what is new there.
+        let aside = disk.quarantined().unwrap_or_default();
         let (ours, others): (Vec<Toc>, Vec<Toc>) = disk.scan()?.into_iter().partition(|toc| toc.cluster == cluster);
+        for copy in disk.quarantined().unwrap_or_default().difference(&aside) {
+            tracing::warn!(%copy, "a copy whose table is damaged was put into quarantine");
+        }
         if let Some(one) = others.first() {
             let (copies, cluster) = (others.len(), one.cluster);
             tracing::info!(copies, %cluster, "copies of another cluster lie here; only a cluster that began with its backup takes them");
