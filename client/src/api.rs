@@ -56,7 +56,7 @@ pub const REPAIRS_MAX: usize = 1000;
 /// The most segments that [`Cairn::drained`] and [`Cairn::removal`] name.
 pub const BLOCKS_MAX: usize = 1000;
 
-/// The most versions, and the most copies of each node, that [`Cairn::recovery`] names.
+/// The most versions, and the most copies of all members together, that [`Cairn::recovery`] names.
 pub const LEFTOVERS_MAX: usize = 1000;
 
 /// The service of a node.

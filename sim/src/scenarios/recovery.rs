@@ -19,7 +19,7 @@ use crate::world::{Action, Machine, Oracle};
 
 /// How many segments there are: each of two versions.
 const SEGMENTS: usize = 10;
-/// How long it may take until all copies are found, and until all is repaired.
+/// How long it may take until all copies are found.
 const FOUND_MAX: Duration = Duration::from_secs(60);
 /// How often that is looked at.
 const GLANCE: Duration = Duration::from_millis(100);

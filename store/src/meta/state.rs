@@ -88,7 +88,7 @@ pub struct Origin {
 /// How far a cluster has come that began with what another one knew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
-    /// Segments are being taken over. No name is registered meanwhile.
+    /// Segments are being taken over. No client's command is applied meanwhile.
     Loading,
     /// Nodes look for copies that they brought along. Nothing is deleted or repaired meanwhile.
     Adopting,

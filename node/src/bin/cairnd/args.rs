@@ -125,7 +125,7 @@ pub(crate) struct FsckArgs {
 pub(crate) struct JoinArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
-    /// Members of the cluster, tried in turn.
+    /// Members of the cluster: one that answers is enough.
     #[arg(long, value_name = "HOST:PORT", required = true, num_args = 1.., value_delimiter = ',')]
     pub(crate) seed: Vec<String>,
     /// Bring along the copies that the folder holds from a former cluster, if this one was restored from it.

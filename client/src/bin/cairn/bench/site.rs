@@ -24,8 +24,9 @@ use super::program::Running;
 use crate::daemon::find_cairnd;
 use crate::report::Report;
 
-/// How many nodes a cluster of our own has: an owner and two others.
+/// What to do when there is no `cairnd` to start a cluster with.
 const NO_DAEMON: &str = "install it beside cairn or on PATH, or name a running cluster with --endpoint";
+/// How many nodes a cluster of our own has: an owner and two others.
 const NODES: &str = "3";
 /// How long it may take to be ready; `dev` gives up by itself before.
 const READY_PATIENCE: Duration = Duration::from_secs(90);
