@@ -25,6 +25,9 @@ use crate::work::repair::Crew;
 use crate::work::space::Space;
 use crate::work::verify::Looks;
 
+/// The longest that a client may ask a node to wait.
+pub const WAIT_MAX: Duration = Duration::from_secs(600);
+
 /// Bounds and times of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

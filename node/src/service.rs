@@ -39,12 +39,9 @@ use tarpc::context::Context;
 use tarpc::server::{BaseChannel, Channel};
 
 use crate::admit::Speaker;
-use crate::core::Core;
+use crate::core::{Core, WAIT_MAX};
 use crate::env::Stream;
 use crate::raft::rpc::{Peer, PeerServer};
-
-/// The longest that a client may ask a node to wait.
-const WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// A client's connection without a new request for so long is closed. Longer than any request may take.
 const CLIENT_IDLE: Duration = Duration::from_secs(900);

@@ -17,6 +17,7 @@ mod plan;
 mod probe;
 mod read;
 mod rejections;
+mod removal;
 mod strike;
 mod tally;
 mod work;

@@ -18,7 +18,10 @@ mod returned;
 mod save_load;
 mod scrub;
 mod storage;
+mod thirty;
 mod zone;
+
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
@@ -60,6 +63,7 @@ pub const ALL: &[Play] = &[
     play!(returned, Spec { executors: 4, storage: 1, ..Spec::repairing() }),
     play!(zone, Spec { executors: 6, zones: 3, ..Spec::repairing() }),
     play!(scrub, Spec::repairing()),
+    play!(thirty, Spec { executors: 22, storage: 8, zones: 5, step: Duration::from_millis(5), ..Spec::repairing() }),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
 ];
 

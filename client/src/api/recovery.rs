@@ -26,7 +26,7 @@ pub struct RestoreRequest {
 pub struct Recovery {
     /// The state it began with.
     pub source: Source,
-    /// The clusters whose copies it takes over.
+    /// The cluster it began with, and those before it: their nodes may join with what they hold.
     pub ancestors: Vec<ClusterId>,
     /// How far it is.
     pub phase: Phase,

@@ -1,17 +1,13 @@
 //! Giving away what the cluster knows: a backup of the metadata, as records.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cairn_client::wire::{self, AskBackup, BackupAnswer, Kind, RefusalCode, WireError};
 use cairn_store::meta::{Backup, Phase};
 
 use super::{pieces, refusal};
-use crate::core::Core;
+use crate::core::{Core, WAIT_MAX};
 use crate::env::Stream;
-
-/// The longest that a client may ask a node to wait for a quorum.
-const WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// Answers one request. What was committed before it is in the backup; commits go on meanwhile, because the state that is
 /// sent is a clone.

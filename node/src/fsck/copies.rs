@@ -67,7 +67,7 @@ fn copy(
     let path = disk.path(toc.copy);
     let standing = known.standing(toc);
     let what = format!("version {} of {}", toc.version, toc.name);
-    let elsewhere = if known.descends_from(toc.cluster) { INHERITED } else { FOREIGN };
+    let elsewhere = if known.inherits() { INHERITED } else { FOREIGN };
     if let Some(problem) = read_through(disk, toc, moved)? {
         let will = match standing {
             _ if foreign => elsewhere,

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use cairn_store::disk::{Disk, FileDisk, SPOOL_MARK, Toc, read_text};
-use cairn_store::id::{ClusterId, CopyId, NodeId};
+use cairn_store::id::{CopyId, NodeId};
 use cairn_store::meta::State;
 use cairn_store::meta::apply::Position;
 use cairn_store::segment::Standing;
@@ -102,10 +102,9 @@ impl Known {
         Some(member.profile.name.to_string())
     }
 
-    /// Whether the cluster began with what another one knew, whose copies it may take over.
-    pub(super) fn descends_from(&self, cluster: ClusterId) -> bool {
-        let origin = self.states.as_ref().and_then(|states| states.newest.origin.as_ref());
-        origin.is_some_and(|origin| origin.ancestors.contains(&cluster))
+    /// Whether the cluster began with what another one knew, and looks at copies that were brought along.
+    pub(super) fn inherits(&self) -> bool {
+        self.states.as_ref().is_some_and(|states| states.newest.origin.is_some())
     }
 
     /// The state with every entry of the log, and the term of the last one.

@@ -40,6 +40,11 @@ impl Core {
                 Error::new(Code::NotFound, format!("{name} has no version {version}"))
                     .hint(format!("see `cairn history {name}`"))
             }
+            // Not as if the name were not there: whoever asks for it would begin anew.
+            Rejection::NoSuchNode(node) if *node == self.me() => {
+                Error::new(Code::Conflict, "this node was removed from the cluster: it owns nothing any more")
+                    .hint("ask another executor node; see `cairn node ls`")
+            }
             Rejection::NoSuchNode(node) => {
                 let message = format!("node {} is not a member of this cluster", self.name_of(*node));
                 Error::new(Code::NotFound, message).hint("see `cairn node ls`")

@@ -184,10 +184,8 @@ async fn take_over(core: &Core, copy: CopyId) -> Done {
     };
     match fate_of(core, toc.cluster, &Held::from(&toc)) {
         // The answer of an earlier try may have been lost on its way.
-        Fate::Known if core.now().state.copies_of(toc.segment, toc.version).any(|known| known.id == copy) => {
-            return Done::Adopted;
-        }
-        Fate::Known => return Done::Spare,
+        Fate::Known => return Done::Adopted,
+        Fate::Spare => return Done::Spare,
         Fate::Unmatched => {
             return left("the cluster knows no such version with these bytes (which were not looked at)");
         }

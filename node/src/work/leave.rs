@@ -1,11 +1,13 @@
 //! A node that was removed from the cluster ends: nobody speaks with it any more.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_store::id::NodeId;
 
 use crate::core::Core;
+use crate::links::Port;
 
 /// So long it goes on once it knows: whoever asked it for its own removal is still to be answered.
 const LINGER: Duration = Duration::from_secs(3);
@@ -18,11 +20,16 @@ pub const REMOVED: &str = "it was removed from the cluster";
 
 /// Runs until the node ends.
 pub async fn leave(core: Arc<Core>) {
-    let mut since = None;
+    let (mut since, mut asked, mut last) = (None, core.env.clock.now(), core.me());
     while !core.stop.is_set() {
         let now = core.env.clock.now();
         let (removed, votes) = standing(&core);
-        // Who was away when it happened is told by others.
+        // Who was away when it happened is told by whomever it speaks with. A voter stands for election, and speaks with all; one
+        // that only follows has to ask.
+        if now.saturating_sub(asked) >= core.limits.tick {
+            asked = now;
+            last = greet_next(&core, last).await;
+        }
         if removed || core.links.was_removed() {
             let known = now.saturating_sub(*since.get_or_insert(now));
             if known >= if votes { VOTE_LINGER } else { LINGER } {
@@ -32,6 +39,16 @@ pub async fn leave(core: Arc<Core>) {
         }
         core.env.clock.sleep(core.limits.work).await;
     }
+}
+
+/// Greets the member after `last`, going round. [`crate::links::Links`] notes if it says that this node was removed.
+async fn greet_next(core: &Core, last: NodeId) -> NodeId {
+    let others = core.now().state.members.without(&core.me());
+    let after = others.range((Bound::Excluded(last), Bound::Unbounded)).next();
+    let Some(next) = after.or_else(|| others.iter().next()).map(|(id, _)| *id) else { return last };
+    // Whoever cannot be reached says nothing, and another one is asked next time.
+    let _ = core.links.dial(next, Port::Rpc, None).await;
+    next
 }
 
 /// Whether this node has applied its own removal, and whether it votes by what it has applied.

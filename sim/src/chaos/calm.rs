@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use cairn_client::api::Code;
 use cairn_store::digest::Digest;
 use cairn_store::disk::Disk as _;
 use cairn_store::id::CopyId;
@@ -13,12 +12,13 @@ use cairn_store::meta::state::COMMIT_WINDOW;
 use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
 use cairn_store::segment::Ack;
+use futures::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 use turmoil::net::TcpStream;
 
 use super::desk::{Desk, file_of};
-use super::read;
+use super::{read, removal};
 use crate::cluster::Cluster;
 use crate::history::{Ask, Told, machine_of};
 use crate::invariants::acknowledged::Kept;
@@ -54,7 +54,9 @@ pub(super) async fn heal_and_read(desk: &Rc<Desk>) -> anyhow::Result<Vec<Kept>> 
     start_all(cluster).await;
     whole(desk).await.context("after all faults had ended")?;
     end_drains(desk).await?;
-    remove_absent(desk).await?;
+    // A removal that was on its way may have been carried out until then.
+    whole(desk).await.context("after nobody was emptied any more")?;
+    removal::remove_absent(desk, executor(desk)?, &names(desk)?).await?;
     save_everywhere(desk).await?;
     whole(desk).await.context("after every executor had saved")?;
     replicated(desk).await?;
@@ -77,10 +79,21 @@ fn living(desk: &Desk) -> impl Iterator<Item = &Rc<Machine>> {
     desk.cluster.machines().iter().filter(|machine| !machine.is_lost())
 }
 
+/// The names of their nodes.
+fn names(desk: &Desk) -> anyhow::Result<BTreeSet<NodeName>> {
+    living(desk).map(|machine| machine.node_name()).collect()
+}
+
+/// One of them that runs applications.
+fn executor(desk: &Desk) -> anyhow::Result<&Rc<Machine>> {
+    living(desk).find(|machine| machine.role == Role::Executor).context("no executor")
+}
+
 /// G: every node follows one leader, has applied the same, and is taken for up.
 async fn whole(desk: &Desk) -> anyhow::Result<()> {
     let give_up = Instant::now() + WHOLE_MAX;
     loop {
+        removal::renew_removed(desk).await;
         let wrong = not_whole(desk)?;
         match wrong.first() {
             None => return Ok(()),
@@ -120,43 +133,18 @@ async fn replicated(desk: &Desk) -> anyhow::Result<()> {
 
 fn not_replicated(desk: &Desk) -> anyhow::Result<Vec<String>> {
     let Some(view) = living(desk).next().and_then(|machine| machine.view()) else { bail!("no machine runs") };
-    let names: BTreeSet<NodeName> = living(desk).map(|machine| machine.node_name()).collect::<Result<_, _>>()?;
+    let names = names(desk)?;
     let members = view.state.members.values().filter(|member| names.contains(&member.profile.name));
     Ok(replicated::violations(&view.state, &members.map(|member| member.id).collect()))
 }
 
 async fn end_drains(desk: &Desk) -> anyhow::Result<()> {
-    let Some(machine) = living(desk).find(|machine| machine.role == Role::Executor) else { bail!("no executor") };
+    let machine = executor(desk)?;
     let client = desk.cluster.client(&machine.name)?;
     let state = machine.view().context("it does not run")?.state;
     for member in state.members.values().filter(|member| member.draining) {
         client.drain(&member.profile.name, false).await?;
     }
-    Ok(())
-}
-
-/// Members that will not come back are removed, with the last copies that they had. R14: no such life ever joins again.
-async fn remove_absent(desk: &Desk) -> anyhow::Result<()> {
-    let here: BTreeSet<NodeName> = living(desk).map(|machine| machine.node_name()).collect::<Result<_, _>>()?;
-    let Some(machine) = living(desk).find(|machine| machine.role == Role::Executor) else { bail!("no executor") };
-    let client = desk.cluster.client(&machine.name)?;
-    let state = machine.view().context("it does not run")?.state;
-    for member in state.members.values().filter(|member| !here.contains(&member.profile.name)) {
-        let name = &member.profile.name;
-        desk.begin_drain(name);
-        let foretold = client.check_remove_node(name, true).await?;
-        ensure!(foretold.refusal.is_none(), "G: {name} cannot be removed: {:?}", foretold.refusal);
-        client.remove_node(member.id, true).await.with_context(|| format!("G: {name} is not removed"))?;
-        match client.join(member.incarnation, member.profile.clone()).await {
-            Err(error) if error.code == Code::Conflict => {}
-            other => bail!("I: {name} was removed, and asked to join again: {other:?}"),
-        }
-        desk.tally.call("remove a node done".into());
-    }
-    let view = machine.view().context("it does not run")?;
-    let voting: Vec<_> = view.membership.membership().nodes().map(|(id, _)| *id).collect();
-    let members: Vec<_> = view.state.members.keys().map(|id| id.0).collect();
-    ensure!(voting == members, "G: Raft counts on {voting:?}, and members are {members:?}");
     Ok(())
 }
 
@@ -185,19 +173,18 @@ async fn save_everywhere(desk: &Rc<Desk>) -> anyhow::Result<()> {
 
 /// H: a connection on which nothing sensible comes is ended.
 async fn end_garbage(desk: &Desk) -> anyhow::Result<()> {
-    for machine in living(desk) {
-        for address in [machine.rpc(), machine.data()] {
-            let ended = tokio::time::timeout(GARBAGE_MAX, async {
-                let mut stream = TcpStream::connect(address.as_str()).await?;
-                stream.write_all(&desk.cluster.rng.bytes(100)).await?;
-                // It may be reset.
-                let _ = stream.read_to_end(&mut Vec::new()).await;
-                anyhow::Ok(())
-            });
-            ended.await.with_context(|| format!("H: {address} keeps a connection on which only garbage came"))??;
-        }
-    }
-    Ok(())
+    let addresses = living(desk).flat_map(|machine| [machine.rpc(), machine.data()]);
+    let connected = addresses.map(|address| async move {
+        let ended = tokio::time::timeout(GARBAGE_MAX, async {
+            let mut stream = TcpStream::connect(address.as_str()).await?;
+            stream.write_all(&desk.cluster.rng.bytes(100)).await?;
+            // It may be reset.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            anyhow::Ok(())
+        });
+        ended.await.with_context(|| format!("H: {address} keeps a connection on which only garbage came"))?
+    });
+    try_join_all(connected).await.map(drop)
 }
 
 /// E: a few hours later nothing lies on any disk that the cluster does not refer to, and nothing is missing.

@@ -38,6 +38,8 @@ pub(super) struct Desk {
     pub(super) saving: RefCell<BTreeMap<String, u32>>,
     /// Only one fault of the network at a time: its end mends all links.
     pub(super) network: tokio::sync::Mutex<()>,
+    /// Only one machine at a time goes for good, by a fault or by a removal.
+    pub(super) members: tokio::sync::Mutex<()>,
     /// Clients that still work.
     pub(super) busy: Cell<usize>,
     known: RefCell<BTreeMap<Name, Known>>,
@@ -62,6 +64,7 @@ impl Desk {
             tally: tally.clone(),
             saving: RefCell::default(),
             network: tokio::sync::Mutex::default(),
+            members: tokio::sync::Mutex::default(),
             busy: Cell::new(0),
             known: RefCell::default(),
             calm: Cell::new(false),

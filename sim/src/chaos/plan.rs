@@ -178,11 +178,13 @@ pub enum Fault {
     Lost,
     /// A new machine joins.
     Joins,
+    /// A node is removed from the cluster; its machine comes back as a new one.
+    Removed,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Crash,
         Self::CrashLeader,
         Self::CrashAll,
@@ -208,6 +210,7 @@ impl Fault {
         Self::Replaced,
         Self::Lost,
         Self::Joins,
+        Self::Removed,
     ];
 
     /// Whether a machine is gone for good by it: no more of these than the voters bear.

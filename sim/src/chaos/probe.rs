@@ -35,7 +35,14 @@ pub(super) async fn probe(desk: &Desk, name: &Name, rng: &SplitMix) -> anyhow::R
     desk.tally.call(format!("probe {what}"));
     match (command, proposed) {
         // By the time that they are applied these may be right.
-        (Command::Register { .. } | Command::Unregister { .. } | Command::Expire { .. }, _) => Ok(()),
+        (
+            Command::Register { .. }
+            | Command::Unregister { .. }
+            | Command::Expire { .. }
+            | Command::Abandon { .. }
+            | Command::Remove { .. },
+            _,
+        ) => Ok(()),
         (command, Ok(Some(Ok(Decided { reply: Ok(outcome), .. })))) => {
             anyhow::bail!("{command:?} was to be refused, and came to {outcome:?}")
         }
@@ -54,7 +61,7 @@ impl Probe<'_> {
     fn command(&self) -> Option<Command> {
         let segment = self.state.by_name(self.name).cloned();
         let with_segment = || segment.clone();
-        Some(match self.rng.below(22) {
+        Some(match self.rng.below(23) {
             0 => {
                 let member = self.state.members.values().next()?;
                 let cluster = if self.rng.below(2) == 0 { self.state.cluster? } else { ClusterId(self.uuid()) };
@@ -122,6 +129,7 @@ impl Probe<'_> {
             }
             // Storage-only nodes own nothing, and nobody empties them.
             20 => Command::Disown { segment: with_segment()?.id, node: self.storage()? },
+            21 => self.end_too_early()?,
             _ => {
                 // The id of an answered request, for something else. Its answer is kept for a while yet.
                 let old = self.state.answers.iter().filter(|(_, answer)| answer.until > self.state.time.after(KEPT));
@@ -188,6 +196,24 @@ impl Probe<'_> {
         let (segment, version, digest, copy) = *spent.get(self.rng.index(spent.len()))?;
         let receipt = Receipt { copy, node: self.executor()?, until: self.until() };
         Some(Command::Confirm { segment, version, digest, receipt })
+    }
+
+    /// A step of a removal that comes too early: the only copy of a version is given up, or the member goes with what it has.
+    fn end_too_early(&self) -> Option<Command> {
+        let holds = |node: &NodeId| self.state.usage_of(*node).copies > 0;
+        let going = self.state.members.values().find(|member| member.draining && holds(&member.id))?;
+        if self.rng.below(2) == 0 {
+            return Some(Command::Remove { node: going.id, incarnation: going.incarnation });
+        }
+        let versions = self.state.segments.values().flat_map(|segment| {
+            segment.versions.iter().map(|(version, record)| (segment.id, *version, record.copies.as_slice()))
+        });
+        let mut only = versions.filter_map(|(segment, version, copies)| match copies {
+            [only] if only.node == going.id => Some((segment, version, only.id)),
+            _ => None,
+        });
+        let (segment, version, copy) = only.next()?;
+        Some(Command::Abandon { segment, version, copy, force: false })
     }
 
     /// The removal of a version that is pinned, or must stay. Nobody else may end that meanwhile, so only a head will do.

@@ -59,13 +59,11 @@ kinds!(
 );
 
 /// Refusals that no simulated cluster can meet, and why. Golden scripts and tests of bounds in the store meet them.
-pub const UNMET: [(&str, &str); 11] = [
+pub const UNMET: [(&str, &str); 9] = [
     ("TooManyNodes", "a thousand members"),
     ("TooManyCopies", "a thousand lost copies of a version"),
     ("TooManyPins", "64 pinned versions of a segment"),
     ("RequestsFull", "half a million answers"),
-    ("LastCopy", "a copy becomes the last one while its node is removed"),
-    ("NotEmptied", "a copy arrives in the middle of a removal"),
     ("HasSegments", "a life's cluster begins with nothing"),
     ("OtherSource", "a life's cluster begins with nothing"),
     ("Restoring", "a life's cluster begins with nothing"),

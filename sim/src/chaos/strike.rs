@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use cairn_store::id::CopyId;
+use cairn_store::id::{CopyId, NodeId};
 use cairn_store::segment::CopyState;
 use tokio::time::{Instant, sleep};
 
 use super::FAULTS_MIN;
 use super::desk::Desk;
 use super::plan::{Fault, Strike};
+use super::removal::Removal;
 use crate::disk::{Failure, Part};
 use crate::rng::SplitMix;
 use crate::world::{Action, Machine};
@@ -26,6 +27,8 @@ const OFF_MAX: Duration = Duration::from_secs(30 * 3600);
 const SLOW_MAX_MS: u64 = 1_500;
 /// Of a hundred messages of a lossy link, so many are lost at most.
 const LOST_PERCENT_MAX: u64 = 20;
+/// Fewer voters bear no loss.
+const VOTERS_MIN: usize = 3;
 /// How long an owner is looked for that saves.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
@@ -88,6 +91,7 @@ impl Striker<'_> {
             Fault::Replaced => self.replace().await,
             Fault::Lost => self.lose().await,
             Fault::Joins => self.join().await,
+            Fault::Removed => self.remove().await,
         }
     }
 
@@ -316,8 +320,21 @@ impl Striker<'_> {
         Ok(true)
     }
 
+    /// Whether the voters are enough without this machine, for good.
+    fn is_bearable(&self, victim: &Machine) -> bool {
+        let Some(view) = self.leader().and_then(|leader| leader.view()) else { return false };
+        let stays = |id: u64| {
+            let member = view.state.members.get(&NodeId(id));
+            let machine = member.and_then(|member| self.desk.cluster.machine_of(&member.profile.name).ok());
+            machine.is_some_and(|machine| !machine.is_lost() && machine.name != victim.name)
+        };
+        let voters: Vec<u64> = view.membership.voter_ids().collect();
+        voters.len() >= VOTERS_MIN && voters.iter().filter(|id| stays(**id)).count() > voters.len() / 2
+    }
+
     async fn replace(&self) -> anyhow::Result<bool> {
-        let Some(machine) = self.running() else { return Ok(false) };
+        let Ok(_alone) = self.desk.members.try_lock() else { return Ok(false) };
+        let Some(machine) = self.running().filter(|machine| self.is_bearable(machine)) else { return Ok(false) };
         self.desk.cluster.crash(&[&machine.name]).await;
         self.desk.cluster.act(Action::Wipe(machine.name.clone())).await;
         sleep(self.strike.span).await;
@@ -327,15 +344,26 @@ impl Striker<'_> {
 
     async fn lose(&self) -> anyhow::Result<bool> {
         // Somebody has to own what is left.
+        let Ok(_alone) = self.desk.members.try_lock() else { return Ok(false) };
         let executors =
             self.machines().iter().filter(|m| m.role == cairn_store::node::Role::Executor && !m.is_lost());
         if executors.count() <= 2 {
             return Ok(false);
         }
-        let Some(machine) = self.running() else { return Ok(false) };
+        let Some(machine) = self.running().filter(|machine| self.is_bearable(machine)) else { return Ok(false) };
         machine.lose();
         self.desk.cluster.crash(&[&machine.name]).await;
         Ok(true)
+    }
+
+    async fn remove(&self) -> anyhow::Result<bool> {
+        let Ok(_alone) = self.desk.members.try_lock() else { return Ok(false) };
+        let Some(machine) = self.running() else { return Ok(false) };
+        let Some(at) = self.pick(|other| other.view().is_some() && other.name != machine.name) else {
+            return Ok(false);
+        };
+        let (desk, span, rng) = (self.desk, self.strike.span, &self.rng);
+        Removal { desk, machine: &machine, at: &at, span, rng }.carry_out().await
     }
 
     async fn join(&self) -> anyhow::Result<bool> {

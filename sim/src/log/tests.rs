@@ -73,32 +73,44 @@ async fn a_crash_keeps_what_was_called_durable_and_some_of_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_failed_flush_nothing_is_durable_before_a_restart() {
-    let store = LogStore::default();
-    let mut log = MemLog::open(store.clone(), &env(), SplitMix::new(1));
-    log.save_vote(&Vote::new(3, 1)).await.unwrap();
-    store.fail_after(2);
-    let mut append = async |index| {
-        let (tell, durable) = Types::oneshot();
-        log.append([entry(index)], IOFlushed::signal(tell)).await.unwrap();
-        durable.await.unwrap().map_err(|e| e.raw_os_error())
-    };
-    assert_eq!(append(0).await, Ok(()));
-    assert!(!store.failed());
-    assert_eq!(append(1).await, Err(Some(EIO)));
-    assert_eq!(append(2).await, Err(Some(EIO)), "a log that left a gap must not go on");
-    assert!(store.failed() && log.save_vote(&Vote::new(4, 1)).await.is_err());
+async fn after_a_failed_flush_nothing_is_durable_before_a_restart_and_a_crash_leaves_no_gap() {
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..32 {
+        let store = LogStore::default();
+        let mut log = MemLog::open(store.clone(), &env(), SplitMix::new(1));
+        log.save_vote(&Vote::new(3, 1)).await.unwrap();
+        store.fail_after(2);
+        let mut append = async |index| {
+            let (tell, durable) = Types::oneshot();
+            log.append([entry(index)], IOFlushed::signal(tell)).await.unwrap();
+            durable.await.unwrap().map_err(|e| e.raw_os_error())
+        };
+        assert_eq!(append(0).await, Ok(()));
+        assert!(!store.failed());
+        assert_eq!(append(1).await, Err(Some(EIO)));
+        assert_eq!(append(2).await, Err(Some(EIO)), "a log that may have a gap must not go on");
+        assert!(store.failed() && log.save_vote(&Vote::new(4, 1)).await.is_err());
 
-    assert_eq!(store.crash(&SplitMix::new(1)), Loss { lost: 3, torn: 0 });
-    assert!(!store.failed());
-    let mut log = MemLog::open(store.clone(), &env(), SplitMix::new(2));
-    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(entry(0).log_id));
-    log.save_vote(&Vote::new(5, 1)).await.unwrap();
-    assert_eq!(log.get_log_reader().await.read_vote().await.unwrap(), Some(Vote::new(5, 1)));
+        let loss = store.crash(&SplitMix::new(seed));
+        assert!(!store.failed());
+        let mut log = MemLog::open(store.clone(), &env(), SplitMix::new(2));
+        let read = log.get_log_reader().await.try_get_log_entries(0..9).await.unwrap();
+        let indexes: Vec<u64> = read.iter().map(|entry| entry.log_id.index).collect();
+        assert!((1..=3).contains(&read.len()) && indexes.iter().copied().eq(0..read.len() as u64), "{indexes:?}");
+        // The two entries and the vote, in that order.
+        let term = log.get_log_reader().await.read_vote().await.unwrap().map(|vote| vote.leader_id.term);
+        assert!(term == Some(3) || (term == Some(4) && read.len() == 3));
+        let vote = u32::from(term == Some(4));
+        assert_eq!(loss, Loss { lost: 4 - u32::try_from(read.len()).unwrap() - vote, torn: 0 });
+        lengths.insert(loss.lost);
 
-    store.wipe();
-    assert_eq!(log.get_log_state().await.unwrap().last_log_id, None);
-    assert_eq!(log.get_log_reader().await.read_vote().await.unwrap(), None);
+        log.save_vote(&Vote::new(5, 1)).await.unwrap();
+        assert_eq!(log.get_log_reader().await.read_vote().await.unwrap(), Some(Vote::new(5, 1)));
+        store.wipe();
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, None);
+        assert_eq!(log.get_log_reader().await.read_vote().await.unwrap(), None);
+    }
+    assert_eq!(lengths.len(), 4, "{lengths:?}");
 }
 
 #[tokio::test(start_paused = true)]

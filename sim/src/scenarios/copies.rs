@@ -35,12 +35,14 @@ pub(super) async fn whole_without(cluster: &Cluster, names: &[Name], without: &[
     let give_up = Instant::now() + REPAIR_MAX;
     loop {
         let leader = cluster.leader().await?;
-        let lists = holders(cluster, &leader, names)?;
+        // A new leader may not know all yet.
+        let lists = holders(cluster, &leader, names);
         // Copies on lost nodes are listed until the nodes come back, or are removed.
         let down = |node: &String| cluster.machine(node).is_ok_and(|machine| !machine.is_on());
         let living = |list: &BTreeSet<String>| list.iter().filter(|node| !down(node)).count();
         let avoided = |list: &BTreeSet<String>| without.iter().all(|node| down(node) || !list.contains(*node));
-        if lists.iter().all(|list| living(list) == WANTED && avoided(list)) {
+        let whole = |list: &BTreeSet<String>| living(list) == WANTED && avoided(list);
+        if lists.as_ref().is_ok_and(|lists| lists.iter().all(whole)) {
             return Ok(());
         }
         ensure!(Instant::now() < give_up, "G: not repaired: {lists:?} without {without:?}");

@@ -23,8 +23,13 @@ pub(super) async fn play(cluster: Cluster) -> anyhow::Result<()> {
     let machine = cluster.machine(full)?.clone();
     let space = machine.disk.space()?;
     machine.disk.set_capacity(space.total - space.free + cluster.spec.limits.reserve + LEFT);
+    let held = machine.disk.copies();
     whole_without(&cluster, &names, &[lost]).await?;
     ensure!(machine.is_on(), "{full} ended because its disk was full");
+    // Those that had begun before have taken their room.
+    let begun = cluster.spec.limits.repair_transfers;
+    let more = machine.disk.copies().difference(&held).count();
+    ensure!(more <= begun, "{full} took {more} copies though its disk is full");
 
     // Somebody makes room.
     machine.disk.set_capacity(cluster.spec.disk_bytes);

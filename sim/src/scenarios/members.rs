@@ -98,7 +98,7 @@ async fn until_drained(cluster: &Cluster, client: &Client, node: &NodeName) -> a
 }
 
 /// Removes a machine's node, and waits until it has ended by itself.
-async fn remove(cluster: &Cluster, at: &str, machine: &str) -> anyhow::Result<()> {
+pub(super) async fn remove(cluster: &Cluster, at: &str, machine: &str) -> anyhow::Result<()> {
     let (asked, node) = (cluster.client(at)?, node_of(cluster, machine)?);
     let foretold = asked.check_remove_node(&node, false).await?;
     ensure!(foretold.refusal.is_none(), "{foretold:?}");
@@ -117,7 +117,7 @@ async fn until_off(cluster: &Cluster, machine: &str) -> anyhow::Result<()> {
 }
 
 /// The folder of a removed node is refused; with an empty one its machine is another node.
-async fn come_back(cluster: &Cluster, machine: &str) -> anyhow::Result<()> {
+pub(super) async fn come_back(cluster: &Cluster, machine: &str) -> anyhow::Result<()> {
     cluster.start(&[machine]).await;
     until_off(cluster, machine).await?;
     cluster.act(Action::Wipe(machine.to_owned())).await;

@@ -100,7 +100,9 @@ impl Oracle {
             bail!("{wrong}");
         }
         if let Some(known) = self.states.get(&revision) {
-            ensure!(known == state, "{} has another state at revision {revision} than others", machine.name);
+            if let Some(what) = difference(known, state) {
+                bail!("{} has another state at revision {revision} than others: {what}", machine.name);
+            }
         } else if revision.is_multiple_of(LOOK_EVERY) {
             if let Some(first) = violations(state).first() {
                 bail!("the state of {} at revision {revision} is wrong: {first}", machine.name);
@@ -163,4 +165,18 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// Where two states differ first.
+fn difference(one: &State, other: &State) -> Option<String> {
+    macro_rules! first {
+        ($($part:ident)*) => {
+            $(if one.$part != other.$part {
+                let mut diff = one.$part.diff(&other.$part);
+                return Some(format!("{}: {:?}", stringify!($part), diff.next()));
+            })*
+        };
+    }
+    first!(members down removed segments names epochs gone answers usage open);
+    (one != other).then(|| format!("at {:?} and {:?}, or in what is derived", one.time, other.time))
 }

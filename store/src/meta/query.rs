@@ -9,7 +9,7 @@ use crate::id::{CopyId, NodeId, SegmentId};
 use crate::meta::state::{State, Usage};
 use crate::name::Name;
 use crate::node::{Member, NodeName};
-use crate::segment::{Copy, CopyState, Segment, Standing, Version, VersionRecord};
+use crate::segment::{CopyState, Segment, Standing, Version, VersionRecord};
 
 impl State {
     /// The segment with this name.
@@ -73,12 +73,6 @@ impl State {
     /// Whether the newest version has too few copies.
     pub fn under_replicated(&self, segment: &Segment) -> bool {
         segment.versions.get(&segment.head).is_some_and(|version| self.missing_copies(segment, version) > 0)
-    }
-
-    /// The copies that a version lists, whatever their state.
-    pub fn copies_of(&self, segment: SegmentId, version: Version) -> impl Iterator<Item = &Copy> {
-        let record = self.segments.get(&segment).and_then(|segment| segment.versions.get(&version));
-        record.into_iter().flat_map(|record| &record.copies)
     }
 
     /// The copies that versions list on a node, whatever their state. Looks at every segment.

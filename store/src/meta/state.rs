@@ -75,7 +75,7 @@ pub struct State {
 pub struct Origin {
     /// The state it began with.
     pub source: Source,
-    /// The clusters whose copies it may take over: that one, and those before it.
+    /// That cluster, and those before it. Nodes of theirs may join with what they hold; a copy is taken over by what it is.
     pub ancestors: BTreeSet<ClusterId>,
     /// All its own epochs are above this one.
     pub floor: Epoch,

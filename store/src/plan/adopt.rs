@@ -22,8 +22,10 @@ pub struct Found {
 /// What a copy is to a cluster that recovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The cluster refers to it, or to another one of the same version on this node.
+    /// The cluster refers to it already.
     Known,
+    /// A good one of the same version lies on this node.
+    Spare,
     /// Its bytes, if they verify, are a copy of the version.
     Adopt,
     /// It is of an ancestor, and of no version that was taken over. It stays where it is.
@@ -50,7 +52,8 @@ pub fn fate(found: &Found, me: NodeId, lineage: Lineage<'_>, record: Option<&Ver
     match record.filter(|record| record.digest == found.digest && record.size == found.size) {
         None if related => Fate::Unmatched,
         None => Fate::Stranger,
-        Some(record) if record.refers_to(found.copy) || record.durable().any(|copy| copy.node == me) => Fate::Known,
+        Some(record) if record.refers_to(found.copy) => Fate::Known,
+        Some(record) if record.durable().any(|copy| copy.node == me) => Fate::Spare,
         Some(record) if record.ended.contains(&found.copy) => Fate::Unmatched,
         Some(_) => Fate::Adopt,
     }
@@ -114,7 +117,7 @@ mod tests {
     fn one_good_copy_a_node_is_enough() {
         let cases = [
             (9, ME, CopyState::Durable, Fate::Known),
-            (8, ME, CopyState::Durable, Fate::Known),
+            (8, ME, CopyState::Durable, Fate::Spare),
             (8, NodeId(2), CopyState::Durable, Fate::Adopt),
             // A good one takes the place of one that was lost, which itself never comes back.
             (8, ME, CopyState::Corrupt, Fate::Adopt),

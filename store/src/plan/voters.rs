@@ -1,5 +1,5 @@
 //! Who votes: 1, 3 or 5 members, the rest learn. Whoever stays away, or leaves, gives its vote to another one; whoever was
-//! removed has none.
+//! removed has none. Of two in a zone one gives its vote to a member of a zone that has none, or fewer by two.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,8 @@ pub struct Learner {
     pub leaving: bool,
 }
 
-/// The new set of voters, if it should change: voters that leave are replaced, and pairs are added up to [`VOTERS_MAX`].
+/// The new set of voters, if it should change: voters that leave are replaced, pairs are added up to [`VOTERS_MAX`], and what is
+/// crowded in a zone is spread.
 pub fn choose(members: &[Learner], voters: &BTreeSet<NodeId>) -> Option<BTreeSet<NodeId>> {
     let leaves = |node: &NodeId| members.iter().any(|m| m.node == *node && m.leaving);
     let known: BTreeSet<NodeId> = members.iter().map(|m| m.node).collect();
@@ -63,7 +64,29 @@ pub fn choose(members: &[Learner], voters: &BTreeSet<NodeId>) -> Option<BTreeSet
             chosen.clone_from(&grown);
         }
     }
+    while let Some((voter, better)) = swap(members, &chosen) {
+        chosen.remove(&voter);
+        chosen.insert(better);
+    }
     (chosen != *voters && !chosen.is_empty()).then_some(chosen)
+}
+
+/// A voter whose zone has more of them than it should, and a member of another zone that would do better. Each such swap makes
+/// the zones more even, so there is a last one. The leader keeps its vote, and no executor gives way to a storage node.
+fn swap(members: &[Learner], voters: &BTreeSet<NodeId>) -> Option<(NodeId, NodeId)> {
+    let votes = |m: &&Learner| voters.contains(&m.node);
+    let crowd = |zone: &str| members.iter().filter(votes).filter(|m| m.zone == zone).count();
+    let mut pool: Vec<(usize, &Learner)> =
+        members.iter().filter(|m| m.ready && !votes(m)).map(|m| (crowd(&m.zone), m)).collect();
+    pool.sort_by_key(|(crowd, m)| (*crowd, !m.executor, m.node));
+    pool.into_iter().find_map(|(few, better)| {
+        let gives = |m: &&Learner| !m.leads && crowd(&m.zone) >= few + 2 && (better.executor || !m.executor);
+        let voter = members.iter().filter(votes).filter(gives).min_by_key(|m| {
+            let first = (std::cmp::Reverse(crowd(&m.zone)), m.ready, m.executor);
+            (first, std::cmp::Reverse(m.node))
+        });
+        Some((voter?.node, better.node))
+    })
 }
 
 /// Members that could vote, best first: executors, in zones with the fewest voters.
@@ -165,6 +188,30 @@ mod tests {
     }
 
     #[test]
+    fn voters_are_spread_over_the_zones_that_come() {
+        let zoned = |zones: &[&str], storage: &[u64]| {
+            let mut members = members(zones.len() as u64, storage);
+            members.iter_mut().zip(zones).for_each(|(member, zone)| member.zone = (*zone).into());
+            members
+        };
+        let (three, five) = (set(&[1, 2, 3]), set(&[1, 2, 3, 4, 5]));
+        let cases = [
+            // The leader, node 1, keeps its vote.
+            (zoned(&["a", "a", "a", "b"], &[]), &three, Some(set(&[1, 2, 4]))),
+            (zoned(&["a", "b", "b", "c"], &[]), &three, Some(set(&[1, 2, 4]))),
+            (zoned(&["a", "a", "b", "b"], &[]), &three, None),
+            (zoned(&["a", "a", "a", "a", "a", "b", "b", "b", "b", "b"], &[]), &five, Some(set(&[1, 2, 3, 6, 7]))),
+            (zoned(&["a", "a", "a", "b", "b", "c"], &[]), &five, Some(set(&[1, 2, 4, 5, 6]))),
+            // No executor gives way to a storage node, but storage nodes do to each other.
+            (zoned(&["a", "a", "a", "b"], &[4]), &three, None),
+            (zoned(&["a", "a", "a", "b"], &[3, 4]), &three, Some(set(&[1, 2, 4]))),
+        ];
+        for (members, voters, chosen) in cases {
+            assert_eq!(choose(&members, voters), chosen, "{members:?} of {voters:?}");
+        }
+    }
+
+    #[test]
     fn whoever_was_removed_has_no_vote() {
         let rest = |gone: &[u64], count| -> Vec<Learner> {
             members(count, &[]).into_iter().filter(|m| !gone.contains(&m.node.0)).collect()
@@ -222,9 +269,12 @@ mod tests {
             prop_assert_eq!(choose(&all, &chosen), None, "{:?}", chosen);
             let stays = |node: &NodeId| all.iter().any(|m| m.node == *node && !m.leaving);
             prop_assert!(chosen.iter().all(|n| all.iter().any(|m| m.node == *n)), "whoever was removed votes");
-            let lost = voters.iter().filter(|n| stays(n) && !chosen.contains(n)).count();
+            let lost: Vec<&NodeId> = voters.iter().filter(|n| stays(n) && !chosen.contains(n)).collect();
             let shrinks = usize::from(chosen.len() < voters.len());
-            prop_assert!(lost <= shrinks, "a voter that stays lost its vote");
+            let zone = |node: &NodeId| node.0 % zones;
+            let crowd = |zone_of: u64| chosen.iter().filter(|n| zone(n) == zone_of).count();
+            let spread = (0..zones).any(|other| voters.iter().filter(|n| zone(n) == other).count() < crowd(other));
+            prop_assert!(lost.len() <= shrinks || spread, "a voter that stays lost its vote");
             let ready = |node: &NodeId| all.iter().any(|m| m.node == *node && m.ready);
             prop_assert!(chosen.difference(&voters).all(ready), "who is not ready votes");
         }

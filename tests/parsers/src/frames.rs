@@ -47,9 +47,9 @@ fn stream(bytes: &[u8]) {
             8 => decoded::<PullAnswer>(&body),
             // What members send each other is decoded where the snapshot goes on.
             9 => head::<(Vote, SnapshotMetaOf<Types>)>(&body),
+            11 => head::<Result<SnapshotResponse<Types>, String>>(&body),
             12 => decoded::<AskBackup>(&body),
             13 => decoded::<BackupAnswer>(&body),
-            11 => head::<Result<SnapshotResponse<Types>, String>>(&body),
             _ => {}
         }
     }

@@ -8,6 +8,7 @@ use cairn_store::meta::Backup;
 use crate::args::{BackupArgs, InspectArgs, RestoreArgs};
 use crate::confirm::confirm;
 use crate::output::Output;
+use crate::progress::counted;
 use crate::report::Report;
 use crate::views;
 
@@ -35,7 +36,8 @@ pub(crate) async fn restore(client: &Client, args: RestoreArgs, output: &Output)
             let question = format!("Begin cluster {} with the {count} segments of this backup?", hello.cluster);
             confirm(question, "nothing is restored".into()).await?;
         }
-        client.restore(&backup, |_| {}).await?;
+        let total = u64::try_from(backup.state.segments.len()).unwrap_or(u64::MAX);
+        client.restore(&backup, counted("restoring", total)).await?;
     }
     output.print(&views::Restored::new(hello.cluster, &backup, !dry_run))?;
     Ok(0)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cairn_client::save::{Observer, Phase, Step};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 /// Work that is over sooner gets no bar.
 const QUIET: Duration = Duration::from_secs(1);
@@ -55,6 +55,24 @@ impl Drop for Progress {
         if let Some((_, bar)) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Counts up to `total` on a terminal, once it lasts. Dropped with what it returns.
+pub(crate) fn counted(what: &'static str, total: u64) -> impl Fn(u64) {
+    let template = "{msg} [{bar:24}] {human_pos} of {human_len}, {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden())
+        .with_style(style)
+        .with_message(what)
+        .with_finish(ProgressFinish::AndClear);
+    let start = Instant::now();
+    move |done| {
+        if bar.is_hidden() && start.elapsed() >= QUIET {
+            // Stays hidden if nobody looks.
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_position(done);
     }
 }
 

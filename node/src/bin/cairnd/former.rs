@@ -20,6 +20,7 @@ use cairn_store::meta::{Backup, State};
 
 use crate::failure::{CORRUPT, Failure};
 use crate::folder::{Folder, identity};
+use crate::output;
 
 /// The backup of a node that an earlier attempt laid aside, before it could found the new cluster.
 pub(crate) fn left_behind(dir: &Path) -> Option<PathBuf> {
@@ -127,8 +128,8 @@ impl Former {
         written().map_err(Failure::io(path.display()))
     }
 
-    /// Moves everything but the copies and the spool aside, durably. What was moved before stays where it is.
-    pub(crate) fn set_aside(&self) -> Result<PathBuf, Failure> {
+    /// Moves everything but the copies and the spool aside, durably, and says where. What was moved before stays where it is.
+    pub(crate) fn set_aside(&self) -> Result<(), Failure> {
         let place = self.place();
         let moved = || {
             self.make_place()?;
@@ -147,7 +148,9 @@ impl Former {
             Ok(())
         };
         moved().map_err(Failure::io(format!("cannot set {} aside", self.dir.display())))?;
-        Ok(place)
+        let (cluster, place) = (self.identity.cluster, place.display());
+        output::line(&format!("what {cluster} knew lies in {place}; its copies stay"));
+        Ok(())
     }
 
     fn make_place(&self) -> io::Result<()> {

@@ -23,8 +23,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
             Ok((backup, _)) => former.write_backup(&backup)?,
             Err(error) => output::note(&format!("warning: no backup is made of what it knew: {}", error.message)),
         }
-        let kept = former.set_aside()?;
-        output::line(&format!("what {} knew lies in {}; its copies stay", former.identity.cluster, kept.display()));
+        former.set_aside()?;
     }
     let identity = found(&config)?;
     let (dir, file) = (config.dir.display(), args.config.display());

@@ -42,12 +42,7 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), Failure> {
         runtime.block_on(check_descends(former, &config.dir, &seeds))?;
         runtime.block_on(check_name(&config, &seeds))?;
         if let Some(former) = Former::of(&config.dir)? {
-            let kept = former.set_aside()?;
-            output::line(&format!(
-                "what {} knew lies in {}; its copies stay",
-                former.identity.cluster,
-                kept.display()
-            ));
+            former.set_aside()?;
         }
         known = None;
     }

@@ -239,8 +239,8 @@ impl Transfer {
                 // The old word stands for a while; it is asked again.
                 Renewal::NotNow if until >= time => {}
                 Renewal::Gone | Renewal::NotNow if node == core.me() => {
-                    return Err(Error::new(Code::Internal, "this node's own copy was lost during the save")
-                        .hint("save again; nothing was committed"));
+                    let lost = "durability not reached: this node's own copy was lost during the save; nothing was committed";
+                    return Err(Error::new(Code::Durability, lost).hint("save again"));
                 }
                 Renewal::Gone | Renewal::NotNow => {
                     self.receipts.remove(&node);

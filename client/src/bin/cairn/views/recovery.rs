@@ -142,6 +142,9 @@ struct Brought<'a> {
 pub(crate) struct Recovery<'a> {
     recovering: bool,
     phase: Option<&'static str>,
+    /// What it means, for people.
+    #[serde(skip)]
+    verdict: &'static str,
     source: Option<Source>,
     ancestors: &'a [ClusterId],
     versions_missing: u64,
@@ -156,6 +159,7 @@ impl<'a> Recovery<'a> {
             return Self {
                 recovering: false,
                 phase: None,
+                verdict: "the cluster began with nothing: there is nothing to recover",
                 source: None,
                 ancestors: &[],
                 versions_missing: 0,
@@ -164,31 +168,27 @@ impl<'a> Recovery<'a> {
                 nodes: Vec::new(),
             };
         };
+        let (phase, verdict) = match told.phase {
+            Phase::Loading => {
+                ("loading", "a backup is being restored: `cairn meta restore` with the same file goes on with it")
+            }
+            Phase::Adopting => (
+                "adopting",
+                "the cluster recovers: nothing is deleted or repaired until `cairn cluster recovery --end`",
+            ),
+            Phase::Over => ("over", "the recovery is over"),
+        };
         let missing = |l: &'a api::Loss| Missing { name: &l.name, version: l.version, size: l.size };
         Self {
             recovering: told.phase != Phase::Over,
-            phase: Some(match told.phase {
-                Phase::Loading => "loading",
-                Phase::Adopting => "adopting",
-                Phase::Over => "over",
-            }),
+            phase: Some(phase),
+            verdict,
             source: Some(told.source.into()),
             ancestors: &told.ancestors,
             versions_missing: told.missing,
             missing: told.first_missing.iter().map(missing).collect(),
             versions_under_replicated: told.thin,
             nodes: told.nodes.iter().map(brought).collect(),
-        }
-    }
-
-    fn verdict(&self) -> &'static str {
-        match self.phase {
-            None => "the cluster began with nothing: there is nothing to recover",
-            Some("loading") => "a backup is being restored: `cairn meta restore` with the same file goes on with it",
-            Some("adopting") => {
-                "the cluster recovers: nothing is deleted or repaired until `cairn cluster recovery --end`"
-            }
-            Some(_) => "the recovery is over",
         }
     }
 }
@@ -211,7 +211,7 @@ fn brought<'a>(told: &'a api::Adoption) -> Brought<'a> {
 
 impl View for Recovery<'_> {
     fn table(&self) -> String {
-        let mut parts = vec![self.verdict().to_owned()];
+        let mut parts = vec![self.verdict.to_owned()];
         if self.phase.is_none() {
             return parts.remove(0);
         }
