@@ -88,7 +88,7 @@ impl Default for Limits {
             reserve: 64 << 20,
             down_after: Duration::from_secs(3),
             repair_after: Duration::from_secs(600),
-            repair_rate: 64 << 20,
+            repair_rate: 32 << 20,
             repair_transfers: 2,
             scrub_period: Duration::from_secs(7 * 24 * 3600),
             scrub_rate: 32 << 20,

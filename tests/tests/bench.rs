@@ -198,3 +198,22 @@ fn many_segments_are_registered_in_a_cluster_of_its_own_only() {
     assert!(refused["message"].as_str().unwrap().contains("cluster of its own"), "{refused}");
     assert_eq!(cluster.cairn("n1", ["cluster", "status"]).expect(0).json()["segments"], 0);
 }
+
+#[test]
+fn a_lost_node_and_a_lost_leader_are_measured_in_a_cluster_of_its_own_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["repair", "--segments", "6", "--size", "300KiB", "--clients", "2", "--seconds", "1", "-o", "json"];
+    let sheet = Run::of(&mut alone(dir.path(), &args)).expect(0).json();
+    assert_eq!((&sheet["bench"], &sheet["repaired_bytes"]), (&"repair".into(), &(6 * 300 << 10).into()));
+    assert_figures(&sheet, &["limit_bytes_per_second"], &["repair_ms", "repair_bytes_per_second", "limit_ratio"]);
+    assert_figures(&sheet, &[], &["p99_ms", "repairing_p99_ms", "p99_ratio"]);
+    let sheet = Run::of(&mut alone(dir.path(), &["lead", "--runs", "1", "-o", "json"])).expect(0).json();
+    assert_figures(&sheet, &["killed_ms", "handed_over_ms"], &["runs"]);
+    assert_eq!(entries(dir.path()), Vec::<PathBuf>::new());
+
+    let cluster = Cluster::start(1, 0);
+    for bench in ["repair", "lead"] {
+        let refused = cluster.cairn("n1", ["bench", bench]).expect(2).error();
+        assert!(refused["message"].as_str().unwrap().contains("cluster of its own"), "{refused}");
+    }
+}

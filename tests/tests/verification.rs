@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use cairn_tests::files::flip;
 use cairn_tests::wait::until;
-use cairn_tests::{Cluster, Shared, files};
+use cairn_tests::{Cluster, Run, Shared, files};
 use serde_json::Value;
 
 static CLUSTER: Shared = Shared::new(3, 1);
@@ -141,8 +141,19 @@ fn the_loss_of_the_only_copy_is_told() {
     let shown = cluster.show("n2", "only");
     assert_eq!(shown["under_replicated"], true, "{shown}");
     assert!(shown["waiting_for"].as_str().unwrap().contains("n1 is corrupt"), "{shown}");
-    let health = cluster.cairn("n3", ["cluster", "health"]).expect(1).json();
-    assert!(health["reasons"].to_string().contains("under-replicated"), "{health}");
+    let told = || {
+        let health = cluster.cairn("n3", ["cluster", "health"]).expect(1).json();
+        let reasons = health["reasons"].to_string();
+        assert!(reasons.contains("under-replicated, and no good copy is left: version 1 of only"), "{health}");
+    };
+    told();
+
+    // An older version that is kept is told of as well.
+    cluster.cairn("n1", ["pin", "only", "--version", "1"]).expect(0);
+    let next = files::random(&cluster.scratch(), "only-next", SIZE, 78);
+    Run::of(cluster.command("n1", ["save", "only"]).arg(&next)).expect(0);
+    assert_eq!(cluster.show("n2", "only")["under_replicated"], false);
+    told();
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub const KEYS: &[Key] = &[
         "copies on a node that is down for so long are made again, and another one votes",
     ),
     key("repair.transfers", Some("2"), "copies at once that a node takes for repairs"),
-    key("repair.rate", Some("64MiB"), "bytes a second that this node takes for repairs"),
+    key("repair.rate", Some("32MiB"), "bytes a second that this node takes for repairs"),
     key("repair.scrub_every", Some("7d"), "every copy on this node is read through and verified once in so long"),
     key("repair.scrub_rate", Some("32MiB"), "bytes a second that are read for it at most"),
     key("limits.transfers", Some("64"), "payloads at once, in and out each"),

@@ -163,10 +163,17 @@ fn quorum_margin(view: &View) -> i64 {
 const NAMED_MAX: usize = 3;
 
 fn segment_reasons(state: &State) -> Vec<String> {
-    let thin = state.segments.values().filter(|s| state.under_replicated(s)).map(|s| s.name.to_string());
-    let lost = |wanted: CopyState| {
-        let versions = state.segments.values().flat_map(|s| s.versions.iter().map(move |(v, record)| (s, v, record)));
-        let copies = versions.flat_map(|(s, v, record)| record.copies.iter().map(move |copy| (s, v, copy)));
+    // Not of the newest ones alone: an older one may be pinned.
+    let versions =
+        || state.segments.values().flat_map(|s| s.versions.iter().map(move |(v, record)| (&**s, v, &**record)));
+    let lacking = |any_left: bool| {
+        let some = versions().filter(move |(segment, _, record)| {
+            record.durable().next().is_some() == any_left && state.missing_copies(segment, record) > 0
+        });
+        some.map(|(segment, version, _)| format!("version {version} of {}", segment.name))
+    };
+    let spoilt = |wanted: CopyState| {
+        let copies = versions().flat_map(|(s, v, record)| record.copies.iter().map(move |copy| (s, v, copy)));
         copies.filter(move |(_, _, copy)| copy.state == wanted).map(|(segment, version, copy)| {
             let node =
                 state.members.get(&copy.node).map_or_else(|| copy.node.to_string(), |m| m.profile.name.to_string());
@@ -174,9 +181,10 @@ fn segment_reasons(state: &State) -> Vec<String> {
         })
     };
     let told = [
-        reason("under-replicated", thin),
-        reason("corrupt", lost(CopyState::Corrupt)),
-        reason("missing", lost(CopyState::Missing)),
+        reason("under-replicated, and no good copy is left", lacking(false)),
+        reason("under-replicated", lacking(true)),
+        reason("corrupt", spoilt(CopyState::Corrupt)),
+        reason("missing", spoilt(CopyState::Missing)),
     ];
     told.into_iter().flatten().collect()
 }

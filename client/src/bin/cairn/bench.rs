@@ -3,7 +3,8 @@
 //! - `args`: what can be typed; `size`: how many bytes that means;
 //! - `site`: the cluster that is measured, a running one or `cairnd dev` as a child; `ground`: the folder for what is
 //!   written on the way;
-//! - `transfer`: `bench save` and `bench load`; `small`, `meta`, `memory`, `many`: the other measurements, a file each;
+//! - `transfer`: `bench save` and `bench load`; `small`, `meta`, `memory`, `many`, `repair`, `lead`: the other measurements, a
+//!   file each;
 //! - `load`: clients that do the same again and again, and how long each time took;
 //! - `limit`: the machine's limit for the same work; `rsync`, `etcd`: the peers;
 //! - `spread`: medians; `cpu`: what processes used; `machine`: where it was measured; `sheet`: what is printed;
@@ -16,6 +17,7 @@ mod args;
 mod cpu;
 mod etcd;
 mod ground;
+mod lead;
 mod limit;
 mod load;
 mod machine;
@@ -23,6 +25,7 @@ mod many;
 mod memory;
 mod meta;
 mod program;
+mod repair;
 mod rsync;
 mod sheet;
 mod site;
@@ -37,7 +40,7 @@ use std::path::Path;
 pub(crate) use self::args::BenchCommand;
 use self::ground::Ground;
 use self::sheet::Sheet;
-use self::site::Site;
+use self::site::{Shape, Site};
 use self::stage::Stage;
 use crate::args::Globals;
 use crate::interrupted;
@@ -62,7 +65,8 @@ pub(crate) async fn run(globals: &Globals, command: BenchCommand, output: &Outpu
             }
             None => {
                 let ground = Ground::make(common.dir.as_deref().unwrap_or(&std::env::temp_dir()))?;
-                let site = Site::start(&ground.folder("cluster")?, globals.timeout()).await?;
+                let shape = shape(&command);
+                let site = Site::start(&ground.folder("cluster")?, &shape, globals.timeout()).await?;
                 Ok((site, ground))
             }
         }
@@ -85,6 +89,15 @@ pub(crate) async fn run(globals: &Globals, command: BenchCommand, output: &Outpu
     tidied.map(|()| 0)
 }
 
+/// What a cluster of our own is like.
+fn shape(command: &BenchCommand) -> Shape {
+    match command {
+        BenchCommand::Many(args) => many::shape(args),
+        BenchCommand::Repair(args) => repair::shape(args),
+        _ => Shape::default(),
+    }
+}
+
 async fn measure(
     command: &BenchCommand,
     site: &Site,
@@ -100,6 +113,8 @@ async fn measure(
         BenchCommand::Meta(args) => meta::run(args, site, ground, peers.etcd.as_deref(), stage).await,
         BenchCommand::Memory(args) => memory::run(args, site, ground, stage).await,
         BenchCommand::Many(args) => many::run(args, site, ground, stage).await,
+        BenchCommand::Repair(args) => repair::run(args, site, ground, stage).await,
+        BenchCommand::Lead(args) => lead::run(args, site, ground, stage).await,
     }
 }
 
@@ -118,7 +133,7 @@ impl Peers {
         Ok(match command {
             BenchCommand::Save(_) | BenchCommand::Load(_) => Self { rsync: Some(rsync::find()?), etcd: None },
             BenchCommand::Meta(_) => Self { rsync: None, etcd: Some(etcd::find()?) },
-            BenchCommand::Small(_) | BenchCommand::Memory(_) | BenchCommand::Many(_) => Self::default(),
+            _ => Self::default(),
         })
     }
 }

@@ -157,6 +157,9 @@ pub(crate) struct DevArgs {
     /// The first of three ports for each node; 0 picks free ones. 7420 unless DIR holds a cluster already.
     #[arg(long, value_name = "P")]
     pub(crate) base_port: Option<u16>,
+    /// Set a key of every node's configuration, for this run. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
     /// End, at once and with all nodes, with the parent, which has this process id.
     #[arg(long, value_name = "PID", hide = true)]
     pub(crate) die_with_parent: Option<u32>,

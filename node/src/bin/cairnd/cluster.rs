@@ -123,7 +123,7 @@ impl Cluster {
     }
 
     fn spawn(&mut self, node: &NodePlan) -> Result<(), Failure> {
-        self.children.push(Child::spawn(&self.program, node)?);
+        self.children.push(Child::spawn(&self.program, node, &self.plan.set)?);
         Ok(())
     }
 

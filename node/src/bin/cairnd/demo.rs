@@ -31,7 +31,7 @@ pub(crate) fn run(args: DemoArgs) -> Result<u8, Failure> {
     // First of all: whoever is asked to end must still tidy up.
     let signals = runtime.block_on(async { Signals::listen() })?;
     let folder = temporary_dir()?;
-    let wish = Wish { dir: folder.path(), executors: 3, storage: 1, base: BasePort::Free, capacity: None };
+    let wish = Wish { dir: folder.path(), executors: 3, storage: 1, base: BasePort::Free, capacity: None, set: &[] };
     let mut plan = Plan::make(&wish)?;
     plan.write()?;
     let ended = runtime.block_on(until_signal(plan, &file, signals));

@@ -34,8 +34,8 @@ pub(crate) fn run(args: DevArgs) -> Result<u8, Failure> {
         Some(0) => BasePort::Free,
         Some(port) => BasePort::At(port),
     };
-    let mut plan =
-        Plan::make(&Wish { dir: &dir, executors: args.nodes, storage: args.storage_nodes, base, capacity: None })?;
+    let (executors, storage) = (args.nodes, args.storage_nodes);
+    let mut plan = Plan::make(&Wish { dir: &dir, executors, storage, base, capacity: None, set: &args.set })?;
     plan.check_ports()?;
     plan.write()?;
     let ended = runtime.block_on(run_until_signal(plan, signals));

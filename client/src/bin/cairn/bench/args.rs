@@ -17,6 +17,8 @@ const CLIENTS_MAX: i64 = 1024;
 const REPLICAS_MAX: i64 = 8;
 /// The most segments that are registered.
 const SEGMENTS_MAX: u64 = 10_000_000;
+/// The most segments that are lost with a node; each has its bytes.
+const LOST_MAX: u64 = 100_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -44,6 +46,16 @@ pub(crate) enum BenchCommand {
     /// Tells the memory of the nodes, how many linearizable look-ups a second they answer, and how long a backup of the metadata,
     /// a node that was killed, and a node that joins take.
     Many(ManyArgs),
+    /// Lose one of five nodes, and time until all its copies are there again; in a cluster of its own.
+    ///
+    /// The lost node has all the segments, and each has one other copy. Small files are saved before and meanwhile, unless the
+    /// repair is unthrottled.
+    Repair(RepairArgs),
+    /// Kill the leader, and have one hand over, and time until the next answer; in a cluster of its own.
+    ///
+    /// After the kill a small file is saved through another node. While a leader hands over names are claimed through another
+    /// node: the longest claim counts.
+    Lead(LeadArgs),
 }
 
 impl BenchCommand {
@@ -55,6 +67,8 @@ impl BenchCommand {
             Self::Meta(args) => &args.common,
             Self::Memory(args) => &args.common,
             Self::Many(args) => &args.common,
+            Self::Repair(args) => &args.common,
+            Self::Lead(args) => &args.common,
         }
     }
 }
@@ -164,6 +178,37 @@ pub(crate) struct ManyArgs {
     pub(super) clients: u32,
     #[command(flatten)]
     pub(super) span: Span,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RepairArgs {
+    /// How many segments the lost node has.
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=LOST_MAX))]
+    pub(super) segments: u64,
+    /// How large each is: bytes, or a number with KiB, MiB or GiB.
+    #[arg(long, value_name = "SIZE", default_value = "10MiB", value_parser = size_of)]
+    pub(super) size: u64,
+    /// Repair as fast as it goes, instead of within the default repair.rate and repair.transfers.
+    #[arg(long)]
+    pub(super) unthrottled: bool,
+    /// The repair.rate of each node: bytes a second, or a number with KiB, MiB or GiB; by default as it is configured.
+    #[arg(long, value_name = "SIZE", conflicts_with = "unthrottled", value_parser = size_of)]
+    pub(super) rate: Option<u64>,
+    /// How many clients save small files before and meanwhile.
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 8, conflicts_with = "unthrottled", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    pub(super) clients: u32,
+    #[command(flatten)]
+    pub(super) span: Span,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LeadArgs {
+    #[command(flatten)]
+    pub(super) runs: Runs,
     #[command(flatten)]
     pub(super) common: Common,
 }

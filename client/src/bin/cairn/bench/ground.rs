@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cairn_client::fault::{Fault, FileFault};
+use rustix::fs::{Advice, fadvise};
 use uuid::Uuid;
 
 use crate::report::Report;
@@ -96,6 +97,19 @@ impl Ground {
     pub(super) async fn settle(&self) -> Result<(), Report> {
         let dir = self.dir.clone();
         self.blocking(move |_| Ok(rustix::fs::syncfs(File::open(dir)?)?)).await
+    }
+
+    /// The same, and has the kernel forget what it has in memory of these files: the next reader asks the disk.
+    pub(super) async fn cool(&self, files: Vec<PathBuf>) -> Result<(), Report> {
+        self.settle().await?;
+        self.blocking(move |_| {
+            // One may go meanwhile.
+            for file in files.iter().filter_map(|file| File::open(file).ok()) {
+                fadvise(&file, 0, None, Advice::DontNeed)?;
+            }
+            Ok(())
+        })
+        .await
     }
 }
 

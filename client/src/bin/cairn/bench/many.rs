@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use cairn_client::api::CairnClient;
 use cairn_client::dial::{CONNECT_MAX, Client, channel, dial};
@@ -18,7 +19,6 @@ use cairn_store::name::Name;
 use cairn_store::segment::{Epoch, Kind, Segment, Version, VersionRecord};
 use cairn_store::time::{LogTime, WallTime};
 use futures::{StreamExt, TryStreamExt, stream};
-use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 use super::args::ManyArgs;
@@ -26,12 +26,11 @@ use super::cpu;
 use super::ground::Ground;
 use super::load::{Repeat, repeat};
 use super::machine::Machine;
-use super::program::{Running, free_ports};
+use super::program::{Running, cairnd, free_ports};
 use super::sheet::{Sheet, number};
-use super::site::{NodeProcess, Site};
+use super::site::{NodeProcess, Shape, Site};
 use super::spread::millis;
 use super::stage::Stage;
-use crate::daemon::find_cairnd;
 use crate::report::Report;
 
 /// So many segments are registered by one entry: some 45 KiB.
@@ -40,6 +39,12 @@ const AT_ONCE: u64 = 180;
 const STEPS_AT_ONCE: usize = 8;
 /// How long a node may take to answer that is started, or that joins.
 const START_MAX: Duration = Duration::from_secs(300);
+
+/// A cluster that makes a snapshot once all is registered, and not before.
+pub(super) fn shape(args: &ManyArgs) -> Shape {
+    let entries = (args.segments / AT_ONCE).max(1);
+    Shape { set: vec![format!("raft.snapshot_every={entries}")], ..Shape::default() }
+}
 
 /// One who looks segments up, on a connection of its own.
 struct Reader {
@@ -68,10 +73,7 @@ impl Repeat for Reader {
 }
 
 pub(super) async fn run(args: &ManyArgs, site: &Site, ground: &Ground, stage: &Stage) -> Result<Sheet, Report> {
-    if site.ready().is_none() {
-        let hint = "leave --endpoint and CAIRN_ENDPOINTS away";
-        return Err(Report::invalid("very many segments are only registered in a cluster of its own", hint));
-    }
+    site.must_be_own("very many segments are only registered")?;
     let (machine, segments) = (Machine::look(ground.dir()), args.segments);
     stage.say("registering");
     let begun = Instant::now();
@@ -93,14 +95,16 @@ pub(super) async fn run(args: &ManyArgs, site: &Site, ground: &Ground, stage: &S
     let bytes = fs::metadata(&backup).ok().map(|about| about.len());
     let most = site.nodes().iter().map(|node| node.pid.and_then(cpu::peak_bytes)).max().flatten();
 
+    let snapshots: Vec<(Duration, u64)> = site.nodes().iter().filter_map(snapshot).collect();
+    let longest = snapshots.iter().map(|(took, _)| millis(*took)).max_by(f64::total_cmp);
+
     stage.say("starting a node again");
-    let program = find_cairnd("it started the cluster a moment ago")?;
     let last = site.nodes().last().ok_or_else(|| Report::internal("the cluster has no nodes"))?;
-    let (again, restarted) = restart(&program, site, last, segments).await?;
+    let (again, restarted) = restart(site, last.clone(), segments).await?;
     let restarted_bytes = cpu::peak_bytes(again.pid());
 
     stage.say("joining a node");
-    let (joiner, joined) = join(&program, site, &ground.folder("joined")?, segments).await?;
+    let (joiner, joined) = join(site, &ground.folder("joined")?, segments).await?;
     let joined_bytes = cpu::peak_bytes(joiner.pid());
     let facts =
         vec![("segments", segments.into()), ("clients", args.clients.into()), ("seconds", args.span.seconds.into())];
@@ -111,6 +115,8 @@ pub(super) async fn run(args: &ManyArgs, site: &Site, ground: &Ground, stage: &S
         .one("lookups_per_second", number(Some(lookups.per_second)))
         .one("lookup_p50_ms", number(Some(lookups.p50_ms)))
         .one("lookup_p99_ms", number(Some(lookups.p99_ms)))
+        .one("snapshot_ms", number(longest))
+        .one("snapshot_bytes", snapshots.iter().map(|(_, bytes)| *bytes).max())
         .one("backup_ms", number(Some(millis(backed_up))))
         .one("backup_bytes", bytes)
         .one("restart_ms", number(Some(millis(restarted))))
@@ -132,6 +138,15 @@ async fn register(client: &Client, segments: u64) -> Result<(), Report> {
     stream::iter(steps).buffer_unordered(STEPS_AT_ONCE).try_collect::<()>().await?;
     client.restore_step(RestoreStep::End { source }).await?;
     Ok(client.resume().await?)
+}
+
+/// How long the newest snapshot of a node was in the making, and its bytes: from when its file was created until it was durable
+/// and took its name, which changes the file's `ctime`. None if there is none, or the file system does not tell.
+fn snapshot(node: &NodeProcess) -> Option<(Duration, u64)> {
+    let about = fs::metadata(node.dir.join("snapshots/state")).ok()?;
+    let begun = about.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let ended = Duration::new(u64::try_from(about.ctime()).ok()?, u32::try_from(about.ctime_nsec()).ok()?);
+    Some((ended.checked_sub(begun)?, about.len()))
 }
 
 fn name(number: u64) -> Result<Name, Report> {
@@ -171,24 +186,16 @@ fn segment(number: u64) -> Result<Segment, Report> {
 }
 
 /// Kills a node, and starts it again; until it answers with what was committed.
-async fn restart(
-    program: &Path,
-    site: &Site,
-    node: &NodeProcess,
-    segments: u64,
-) -> Result<(Running, Duration), Report> {
-    let pid = node.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-    let pid = pid.ok_or_else(|| Report::internal(format!("{} does not run", node.name)))?;
-    kill_process(pid, Signal::KILL)
-        .map_err(|error| Report::internal(format!("cannot end {}: {error}", node.name)))?;
+async fn restart(site: &Site, mut node: NodeProcess, segments: u64) -> Result<(Running, Duration), Report> {
+    node.kill()?;
     let begun = Instant::now();
-    let started = start(program, &node.dir.join("cairnd.toml"))?;
+    let started = node.start()?;
     answers(site, &node.endpoint, segments).await?;
     Ok((started, begun.elapsed()))
 }
 
 /// Has a new node join; until it answers with what was committed.
-async fn join(program: &Path, site: &Site, dir: &Path, segments: u64) -> Result<(Running, Duration), Report> {
+async fn join(site: &Site, dir: &Path, segments: u64) -> Result<(Running, Duration), Report> {
     let [rpc, data, http] = free_ports()?.map(|port| format!("127.0.0.1:{port}"));
     let config = dir.join("cairnd.toml");
     let text = format!(
@@ -196,7 +203,7 @@ async fn join(program: &Path, site: &Site, dir: &Path, segments: u64) -> Result<
     );
     fs::write(&config, text).map_err(|error| Report::internal(format!("{}: {error}", config.display())))?;
     let begun = Instant::now();
-    let mut joining = Command::new(program);
+    let mut joining = Command::new(cairnd()?.as_os_str());
     joining.arg("join").arg("--config").arg(&config).arg("--seed").args(&site.endpoints);
     let joined = joining.stdin(Stdio::null()).output();
     let joined = joined.map_err(|error| Report::internal(format!("cannot start cairnd: {error}")))?;
@@ -204,15 +211,9 @@ async fn join(program: &Path, site: &Site, dir: &Path, segments: u64) -> Result<
         let why = String::from_utf8_lossy(&joined.stderr);
         return Err(Report::internal(format!("`cairnd join` failed: {}", why.trim())));
     }
-    let started = start(program, &config)?;
+    let started = Running::node(&config)?;
     answers(site, &rpc, segments).await?;
     Ok((started, begun.elapsed()))
-}
-
-fn start(program: &Path, config: &Path) -> Result<Running, Report> {
-    let mut command = Command::new(program);
-    command.arg("start").arg("--config").arg(config).args(["--die-with-parent", &std::process::id().to_string()]);
-    Running::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
 /// A linearizable look-up: the node has applied all that was committed.

@@ -25,13 +25,13 @@ use crate::report::Report;
 const CLAIM_MAX: Duration = Duration::from_secs(5);
 
 /// One who claims a name of its own, on a connection of its own.
-struct Claimant {
+pub(super) struct Claimant {
     rpc: CairnClient,
     name: Name,
 }
 
 impl Claimant {
-    async fn new(client: &Client, name: Name) -> Result<Self, Report> {
+    pub(super) async fn new(client: &Client, name: Name) -> Result<Self, Report> {
         // The name has to exist: its version has no bytes, and no other copy.
         let source = Source::stream(std::io::empty());
         client.save(SaveOptions { replicas: 0, ..SaveOptions::new(name.clone(), source) }).await?;

@@ -3,11 +3,13 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::daemon::find_cairnd;
 use crate::report::Report;
 
 /// How long a process may take to end when it is asked to: `cairnd dev` gives its nodes ten seconds.
@@ -33,6 +35,11 @@ pub(super) struct Running {
     child: Child,
 }
 
+/// The program that started the cluster.
+pub(super) fn cairnd() -> Result<Box<Path>, Report> {
+    find_cairnd("it started the cluster a moment ago")
+}
+
 impl Running {
     /// Starts it in a group of its own: Ctrl-C is for this process, which ends the other.
     pub(super) fn spawn(command: &mut Command) -> Result<Self, Report> {
@@ -40,6 +47,14 @@ impl Running {
         let child = command.stdin(Stdio::null()).process_group(0).spawn();
         let failed = |error| Report::internal(format!("cannot start {name}: {error}"));
         child.map(|child| Self { child }).map_err(failed)
+    }
+
+    /// A node, by its configuration.
+    pub(super) fn node(config: &Path) -> Result<Self, Report> {
+        let mut command = Command::new(cairnd()?.as_os_str());
+        command.arg("start").arg("--config").arg(config);
+        command.args(["--die-with-parent", &std::process::id().to_string()]);
+        Self::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
     pub(super) fn pid(&self) -> u32 {

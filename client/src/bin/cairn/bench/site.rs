@@ -13,7 +13,7 @@ use cairn_client::spool::Spool;
 use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
 use futures::{StreamExt, TryStreamExt, stream};
-use rustix::fs::{Advice, fadvise};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -26,8 +26,6 @@ use crate::report::Report;
 
 /// What to do when there is no `cairnd` to start a cluster with.
 const NO_DAEMON: &str = "install it beside cairn or on PATH, or name a running cluster with --endpoint";
-/// How many nodes a cluster of our own has: an owner and two others.
-const NODES: &str = "3";
 /// How long it may take to be ready; `dev` gives up by itself before.
 const READY_PATIENCE: Duration = Duration::from_secs(90);
 /// How many names are removed at a time.
@@ -44,6 +42,23 @@ pub(super) struct NodeProcess {
     pub(super) pid: Option<u32>,
     pub(super) endpoint: String,
     pub(super) dir: PathBuf,
+}
+
+impl NodeProcess {
+    /// Its process ends at once, as if its machine were lost.
+    pub(super) fn kill(&self) -> Result<(), Report> {
+        let pid = self.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = pid.ok_or_else(|| Report::internal(format!("{} does not run", self.name)))?;
+        kill_process(pid, Signal::KILL)
+            .map_err(|error| Report::internal(format!("cannot end {}: {error}", self.name)))
+    }
+
+    /// Starts it again. Dropped, it has ended.
+    pub(super) fn start(&mut self) -> Result<Running, Report> {
+        let started = Running::node(&self.dir.join("cairnd.toml"))?;
+        self.pid = Some(started.pid());
+        Ok(started)
+    }
 }
 
 /// What `dev` wrote down.
@@ -65,6 +80,21 @@ pub(super) struct Site {
     own: Option<Own>,
 }
 
+/// What a cluster of our own is like.
+pub(super) struct Shape {
+    /// How many nodes it has.
+    pub(super) nodes: u16,
+    /// What is set of their configuration, as `KEY=VALUE`.
+    pub(super) set: Vec<String>,
+}
+
+impl Default for Shape {
+    /// An owner and two others, as they are configured by default.
+    fn default() -> Self {
+        Self { nodes: 3, set: Vec::new() }
+    }
+}
+
 /// A cluster of our own. Dropped, it has ended.
 struct Own {
     _dev: Running,
@@ -82,13 +112,15 @@ impl Site {
         Ok(Self { client, endpoints, timeout, spool, nodes, prefix, own: None })
     }
 
-    /// A new one of three nodes, whose folders lie in `dir`.
-    pub(super) async fn start(dir: &Path, timeout: Duration) -> Result<Self, Report> {
+    /// A new one, whose folders lie in `dir`.
+    pub(super) async fn start(dir: &Path, shape: &Shape, timeout: Duration) -> Result<Self, Report> {
         let (begun, program) = (Instant::now(), find_cairnd(NO_DAEMON)?);
         let log = dir.join("dev.log");
         let errors = File::create(&log).map_err(failed("create", &log))?;
         let mut dev = Command::new(program.as_os_str());
-        dev.arg("dev").arg("--dir").arg(dir).args(["--base-port", "0", "--nodes", NODES, "--storage-nodes", "0"]);
+        dev.arg("dev").arg("--dir").arg(dir).args(["--base-port", "0", "--storage-nodes", "0"]);
+        dev.args(["--nodes", &shape.nodes.to_string()]);
+        dev.args(shape.set.iter().flat_map(|set| ["--set", set]));
         // Should this process be killed, nothing of it may stay. The thread that starts it is the one that waits for all.
         dev.args(["--die-with-parent", &std::process::id().to_string()]);
         let mut dev = Running::spawn(dev.stdout(Stdio::piped()).stderr(errors))?;
@@ -116,6 +148,12 @@ impl Site {
     /// How long a cluster of our own took to be ready.
     pub(super) fn ready(&self) -> Option<Duration> {
         self.own.as_ref().map(|own| own.ready)
+    }
+
+    /// For what would harm one that runs.
+    pub(super) fn must_be_own(&self, what: &str) -> Result<(), Report> {
+        let hint = "leave --endpoint and CAIRN_ENDPOINTS away";
+        self.own.as_ref().map(drop).ok_or_else(|| Report::invalid(format!("{what} in a cluster of its own"), hint))
     }
 
     /// A folder on the file system of the node asked, if that is on this machine.
@@ -186,17 +224,7 @@ impl Site {
 
     /// Has the kernel forget what it has in memory of the copies, and of `file`: the next reader asks the disk.
     pub(super) async fn forget(&self, ground: &Ground, file: &Path) -> Result<(), Report> {
-        let files: Vec<PathBuf> = self.copies().into_iter().chain([file.to_owned()]).collect();
-        ground.settle().await?;
-        ground
-            .blocking(move |_| {
-                // A copy may go meanwhile.
-                for file in files.iter().filter_map(|file| File::open(file).ok()) {
-                    fadvise(&file, 0, None, Advice::DontNeed)?;
-                }
-                Ok(())
-            })
-            .await
+        ground.cool(self.copies().into_iter().chain([file.to_owned()]).collect()).await
     }
 
     /// The files of all copies on nodes of this machine.

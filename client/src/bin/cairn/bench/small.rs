@@ -21,12 +21,28 @@ use super::stage::Stage;
 use crate::report::Report;
 
 /// An application on a node: it writes into the spool there, and saves.
-struct Application {
+pub(super) struct Application {
     client: Client,
     spool: Spool,
     name: Name,
     replicas: u8,
     bytes: Arc<[u8]>,
+}
+
+impl Application {
+    /// One that asks `client`. It saves once, which registers the name.
+    pub(super) async fn new(
+        site: &Site,
+        client: Client,
+        name: Name,
+        replicas: u8,
+        bytes: Arc<[u8]>,
+    ) -> Result<Self, Report> {
+        let spool = site.spool_of(&client).await?;
+        let mut application = Self { client, spool, name, replicas, bytes };
+        application.once().await?;
+        Ok(application)
+    }
 }
 
 impl Repeat for Application {
@@ -47,11 +63,8 @@ pub(super) async fn run(args: &SmallArgs, site: &Site, ground: &Ground, stage: &
     let bytes: Arc<[u8]> = std::fs::read(&file).map_err(super::ground::failed("read", &file))?.into();
     let mut applications = Vec::new();
     for (nth, client) in site.clients(args.clients).enumerate() {
-        let (spool, name) = (site.spool_of(&client).await?, site.name(&format!("small/{nth}"))?);
-        let mut application = Application { client, spool, name, replicas: args.replicas, bytes: bytes.clone() };
-        // The first one registers the name, which is not what is measured.
-        application.once().await?;
-        applications.push(application);
+        let name = site.name(&format!("small/{nth}"))?;
+        applications.push(Application::new(site, client, name, args.replicas, bytes.clone()).await?);
     }
     let (mut saves, mut limits) = (Vec::new(), Vec::new());
     for turn in 0..args.runs.runs {

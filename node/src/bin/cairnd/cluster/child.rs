@@ -24,7 +24,7 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts the node. Must be called on the thread that lasts as long as this process.
-    pub(super) fn spawn(program: &Path, node: &NodePlan) -> Result<Self, Failure> {
+    pub(super) fn spawn(program: &Path, node: &NodePlan, set: &[String]) -> Result<Self, Failure> {
         let opened = File::options().create(true).append(true).open(&node.log);
         let log = opened.map_err(Failure::io(node.log.display()))?;
         let errors = log.try_clone().map_err(Failure::io(node.log.display()))?;
@@ -32,6 +32,7 @@ impl Child {
         command
             .args(["start", "--die-with-parent", &std::process::id().to_string(), "--config"])
             .arg(&node.file)
+            .args(set.iter().flat_map(|flag| ["--set", flag]))
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)

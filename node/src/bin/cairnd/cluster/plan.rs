@@ -45,12 +45,16 @@ pub(crate) struct Wish<'a> {
     pub(crate) base: BasePort,
     /// `node.capacity` of new executors, in bytes, if not the default.
     pub(crate) capacity: Option<u64>,
+    /// What is set of every node's configuration, as `KEY=VALUE`.
+    pub(crate) set: &'a [String],
 }
 
 /// All nodes, executors first.
 pub(crate) struct Plan {
     pub(crate) dir: PathBuf,
     pub(crate) nodes: Vec<NodePlan>,
+    /// What is set of every node's configuration while this process runs.
+    pub(crate) set: Vec<String>,
     /// Whether the folder says which ports.
     settled: bool,
     /// Keeps other clusters out of the folder.
@@ -86,7 +90,8 @@ impl NodePlan {
 impl Plan {
     /// Plans the nodes. Nothing is written yet.
     pub(crate) fn make(wish: &Wish<'_>) -> Result<Self, Failure> {
-        let Wish { executors, storage, base, capacity, .. } = *wish;
+        let Wish { executors, storage, base, capacity, set, .. } = *wish;
+        check_shareable(set)?;
         let no_path = |e| Failure::new(format!("--dir: {e}")).exit(USAGE).hint("name a folder");
         let dir = std::path::absolute(wish.dir).map_err(no_path)?;
         let lock = earlier::lock(&dir)?;
@@ -99,9 +104,9 @@ impl Plan {
         let mut nodes = Vec::new();
         for ((name, role), index) in names.into_iter().zip(0..) {
             let capacity = capacity.filter(|_| role == Role::Executor);
-            nodes.push(plan_node(&dir, &name, role, base, index, capacity)?);
+            nodes.push(plan_node(&dir, &name, role, base, index, capacity, set)?);
         }
-        Ok(Self { dir, nodes, settled: known.is_some(), lock })
+        Ok(Self { dir, nodes, set: set.to_vec(), settled: known.is_some(), lock })
     }
 
     /// Whether every port is free. Nodes of an earlier run that was just killed may take a moment to end.
@@ -200,6 +205,7 @@ fn plan_node(
     base: u16,
     index: u16,
     capacity: Option<u64>,
+    set: &[String],
 ) -> Result<NodePlan, Failure> {
     let node_name = name.parse::<NodeName>().map_err(|e| Failure::new(e.to_string()))?;
     let dir = dir.join(name);
@@ -216,8 +222,8 @@ fn plan_node(
     );
     // A file that is there may have been edited since.
     let (config, draft) = match file.exists() {
-        true => (read(&file)?, None),
-        false => (parse(&text, &file)?, Some(text)),
+        true => (read_with(&file, set)?, None),
+        false => (parse(&text, &file, set)?, Some(text)),
     };
     let [rpc, data, http] = config.listen.advertised;
     let log = dir.join("cairnd.log");
@@ -225,15 +231,30 @@ fn plan_node(
 }
 
 pub(super) fn read(file: &Path) -> Result<Config, Failure> {
+    read_with(file, &[])
+}
+
+fn read_with(file: &Path, set: &[String]) -> Result<Config, Failure> {
     let text = fs::read_to_string(file).map_err(Failure::io(file.display()))?;
-    parse(&text, file)
+    parse(&text, file, set)
+}
+
+/// What tells nodes apart is not set for all.
+fn check_shareable(set: &[String]) -> Result<(), Failure> {
+    let own = |flag: &&String| ["node.", "listen."].iter().any(|group| flag.trim_start().starts_with(group));
+    match set.iter().find(own) {
+        None => Ok(()),
+        Some(flag) => Err(Failure::new(format!("--set {flag}: that is each node's own"))
+            .exit(USAGE)
+            .hint("edit DIR/<name>/cairnd.toml of the node")),
+    }
 }
 
 /// As the node itself will: each has a file of its own, and only how it logs may be set for all.
-fn parse(text: &str, file: &Path) -> Result<Config, Failure> {
+fn parse(text: &str, file: &Path, flags: &[String]) -> Result<Config, Failure> {
     let set = |name: String| std::env::var(&name).ok().map(|text| (name, text));
     let shared = KEYS.iter().filter(|key| is_shared(key)).filter_map(|key| set(key.variable()));
-    Ok(Config::parse(text, file, &[], shared)?)
+    Ok(Config::parse(text, file, flags, shared)?)
 }
 
 /// Whether a variable sets it for every node.
