@@ -204,7 +204,7 @@ fn a_lost_node_and_a_lost_leader_are_measured_in_a_cluster_of_its_own_only() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["repair", "--segments", "6", "--size", "300KiB", "--clients", "2", "--seconds", "1", "-o", "json"];
     let sheet = Run::of(&mut alone(dir.path(), &args)).expect(0).json();
-    assert_eq!((&sheet["bench"], &sheet["repaired_bytes"]), (&"repair".into(), &(6 * 300 << 10).into()));
+    assert_eq!((&sheet["bench"], &sheet["repaired_bytes"]), (&"repair".into(), &((6 * 300) << 10).into()));
     assert_figures(&sheet, &["limit_bytes_per_second"], &["repair_ms", "repair_bytes_per_second", "limit_ratio"]);
     assert_figures(&sheet, &[], &["p99_ms", "repairing_p99_ms", "p99_ratio"]);
     let sheet = Run::of(&mut alone(dir.path(), &["lead", "--runs", "1", "-o", "json"])).expect(0).json();

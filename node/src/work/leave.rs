@@ -1,6 +1,5 @@
 //! A node that was removed from the cluster ends: nobody speaks with it any more.
 
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,13 +23,14 @@ pub async fn leave(core: Arc<Core>) {
     while !core.stop.is_set() {
         let now = core.env.clock.now();
         let (removed, votes) = standing(&core);
-        // Who was away when it happened is told by whomever it speaks with. A voter stands for election, and speaks with all; one
-        // that only follows has to ask.
-        if now.saturating_sub(asked) >= core.limits.tick {
+        let removed = removed || core.links.was_removed();
+        // Who was away when it happened is told by whomever it speaks with. One that only follows, and that no leader knows any
+        // more, speaks with nobody: so everybody asks, now and then.
+        if !removed && now.saturating_sub(asked) >= core.limits.tick {
             asked = now;
             last = greet_next(&core, last).await;
         }
-        if removed || core.links.was_removed() {
+        if removed {
             let known = now.saturating_sub(*since.get_or_insert(now));
             if known >= if votes { VOTE_LINGER } else { LINGER } {
                 core.stop.fault(REMOVED);
@@ -43,9 +43,12 @@ pub async fn leave(core: Arc<Core>) {
 
 /// Greets the member after `last`, going round. [`crate::links::Links`] notes if it says that this node was removed.
 async fn greet_next(core: &Core, last: NodeId) -> NodeId {
-    let others = core.now().state.members.without(&core.me());
-    let after = others.range((Bound::Excluded(last), Bound::Unbounded)).next();
-    let Some(next) = after.or_else(|| others.iter().next()).map(|(id, _)| *id) else { return last };
+    let members = core.now().state.members;
+    let others = || members.values().filter(|member| member.id != core.me());
+    // Who is down would only keep it waiting, unless nobody else is known.
+    let any_up = others().any(|member| member.up);
+    let ids = || others().filter(|member| member.up || !any_up).map(|member| member.id);
+    let Some(next) = ids().find(|id| *id > last).or_else(|| ids().next()) else { return last };
     // Whoever cannot be reached says nothing, and another one is asked next time.
     let _ = core.links.dial(next, Port::Rpc, None).await;
     next

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use cairn_client::api::Code;
 use cairn_store::digest::Digest;
 use cairn_store::disk::Disk as _;
 use cairn_store::id::CopyId;
@@ -143,7 +144,11 @@ async fn end_drains(desk: &Desk) -> anyhow::Result<()> {
     let client = desk.cluster.client(&machine.name)?;
     let state = machine.view().context("it does not run")?.state;
     for member in state.members.values().filter(|member| member.draining) {
-        client.drain(&member.profile.name, false).await?;
+        match client.drain(&member.profile.name, false).await {
+            // A removal that was on its way was carried out meanwhile.
+            Err(error) if error.code == Code::NotFound => {}
+            ended => ended?,
+        }
     }
     Ok(())
 }

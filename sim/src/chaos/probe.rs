@@ -39,6 +39,8 @@ pub(super) async fn probe(desk: &Desk, name: &Name, rng: &SplitMix) -> anyhow::R
             Command::Register { .. }
             | Command::Unregister { .. }
             | Command::Expire { .. }
+            | Command::Join { .. }
+            | Command::Disown { .. }
             | Command::Abandon { .. }
             | Command::Remove { .. },
             _,
@@ -127,7 +129,7 @@ impl Probe<'_> {
                     Request { id: self.request().id, until: self.state.time.after(Duration::from_secs(90_000)) };
                 self.claim(segment.id, Epoch(FAR), segment.head, self.executor()?, far)
             }
-            // Storage-only nodes own nothing, and nobody empties them.
+            // Storage-only nodes own nothing. Of one that is emptied that is no refusal.
             20 => Command::Disown { segment: with_segment()?.id, node: self.storage()? },
             21 => self.end_too_early()?,
             _ => {

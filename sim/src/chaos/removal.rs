@@ -33,7 +33,7 @@ pub(super) struct Removal<'a> {
 }
 
 impl Removal<'_> {
-    /// Has it removed, emptied before or not, while another one asks for the same or for the opposite. Tells whether it came
+    /// Has it removed, emptied before or not, while somebody asks for the same once more, or for the opposite. Tells whether it came
     /// to that: it may be refused, and it may take too long. Then the machine is another node.
     pub(super) async fn carry_out(self) -> anyhow::Result<bool> {
         let Self { desk, machine, at, span, rng } = self;
@@ -41,7 +41,7 @@ impl Removal<'_> {
         let member = at.view().and_then(|view| view.state.node_named(&node).cloned());
         let Some(id) = member.map(|member| member.id) else { return Ok(false) };
         let client = desk.cluster.client_for(&at.name, PATIENCE)?;
-        desk.begin_drain(&node);
+        let drain = desk.begin_drain(&node);
         if rng.below(2) == 0 {
             // One that was not answered may be carried out yet; and the removal does it as well.
             let _ = client.drain(&node, true).await;
@@ -63,7 +63,11 @@ impl Removal<'_> {
         if !is_removed(desk, machine) {
             // What is on its way may still be carried out.
             sleep(PATIENCE).await;
-            let _ = timeout(REMOVAL_MAX, client.drain(&node, false)).await;
+            let ended = timeout(REMOVAL_MAX, client.drain(&node, false)).await;
+            // Whatever was not answered may come yet.
+            if asked.is_ok() && meanwhile.is_ok() && matches!(ended, Ok(Ok(()))) {
+                desk.end_drain(drain);
+            }
         }
         if !is_removed(desk, machine) {
             return Ok(false);
@@ -73,8 +77,10 @@ impl Removal<'_> {
         while machine.is_on() && Instant::now() < give_up {
             sleep(GLANCE).await;
         }
-        desk.cluster.crash(&[&machine.name]).await;
-        renew(desk, machine).await;
+        // One that is still cut off has to end once all has healed.
+        if !machine.is_on() {
+            renew(desk, machine).await;
+        }
         Ok(true)
     }
 }

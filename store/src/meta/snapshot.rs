@@ -32,7 +32,7 @@ enum Item {
         next_node: u64,
     },
     Member(Member),
-    Segment(Box<Segment>),
+    Segment(Arc<Segment>),
     Epoch(Name, Epoch),
     Gone(SegmentId, LogTime),
     Answer(RequestId, Answer),
@@ -79,7 +79,7 @@ impl State {
             .chain(members.into_iter().map(|(_, member)| Item::Member(Member::clone(&member))))
             .chain(down.into_iter().map(|(id, since)| Item::Down(id, since)))
             .chain(removed.into_iter().map(|(id, incarnation)| Item::Removed(id, incarnation)))
-            .chain(segments.into_iter().map(|(_, segment)| Item::Segment(Box::new(Segment::clone(&segment)))))
+            .chain(segments.into_iter().map(|(_, segment)| Item::Segment(segment)))
             .chain(epochs.into_iter().map(|(name, epoch)| Item::Epoch(name, epoch)))
             .chain(gone.into_iter().map(|(id, until)| Item::Gone(id, until)))
             .chain(answers.into_iter().map(|(id, answer)| Item::Answer(id, Answer::clone(&answer))))
@@ -163,7 +163,7 @@ impl Loader {
             Item::Down(id, since) => drop(self.state.down.insert(id, since)),
             Item::Removed(id, incarnation) => drop(self.state.removed.insert(id, incarnation)),
             Item::Origin(origin) => self.state.origin = Some(Arc::new(origin)),
-            Item::Segment(segment) => self.state.put(*segment),
+            Item::Segment(segment) => self.state.put(Arc::unwrap_or_clone(segment)),
             Item::Epoch(name, epoch) => drop(self.state.epochs.insert(name, epoch)),
             Item::Gone(id, until) => self.state.remember_gone(id, until),
             Item::Answer(id, answer) => self.state.remember_answer(id, answer),

@@ -75,7 +75,8 @@ pub struct State {
 pub struct Origin {
     /// The state it began with.
     pub source: Source,
-    /// That cluster, and those before it. Nodes of theirs may join with what they hold; a copy is taken over by what it is.
+    /// That cluster, and those before it. Nodes of theirs may join with what they hold. A copy of any cluster is taken over if
+    /// its segment, version and digest match.
     pub ancestors: BTreeSet<ClusterId>,
     /// All its own epochs are above this one.
     pub floor: Epoch,

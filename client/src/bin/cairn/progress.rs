@@ -58,7 +58,7 @@ impl Drop for Progress {
     }
 }
 
-/// Counts up to `total` on a terminal, once it lasts. Dropped with what it returns.
+/// Counts up to `total` on a terminal, once it lasts. The bar goes when what is returned is dropped.
 pub(crate) fn counted(what: &'static str, total: u64) -> impl Fn(u64) {
     let template = "{msg} [{bar:24}] {human_pos} of {human_len}, {eta} left";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

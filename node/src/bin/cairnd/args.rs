@@ -158,6 +158,8 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "P")]
     pub(crate) base_port: Option<u16>,
     /// Set a key of every node's configuration, for this run. May be repeated.
+    ///
+    /// A node that `cairnd start` brings back does not have it.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// End, at once and with all nodes, with the parent, which has this process id.

@@ -84,6 +84,8 @@ impl Nodes<'_> {
         application.once().await?;
         let took = begun.elapsed();
         self.again.push(node.start()?);
+        // It may not be marked down before it is back: it has to answer itself.
+        self.site.client_of(&node.endpoint).status().await?;
         Ok(took)
     }
 
@@ -102,6 +104,8 @@ impl Nodes<'_> {
                 biased;
                 over = &mut handed_over => {
                     over?;
+                    // One that is under way counts as well.
+                    let longest = longest.max(asked.elapsed());
                     client.drain(&leader, false).await?;
                     return Ok(longest);
                 }

@@ -35,14 +35,16 @@ use crate::report::Report;
 
 /// So many segments are registered by one entry: some 45 KiB.
 const AT_ONCE: u64 = 180;
+/// No snapshot is made of fewer entries: there is none then.
+const SNAPSHOT_EVERY_MIN: u64 = 2000;
 /// So many entries are on their way at once.
 const STEPS_AT_ONCE: usize = 8;
 /// How long a node may take to answer that is started, or that joins.
 const START_MAX: Duration = Duration::from_secs(300);
 
-/// A cluster that makes a snapshot once all is registered, and not before.
+/// A cluster that makes a snapshot about when all is registered, and none before.
 pub(super) fn shape(args: &ManyArgs) -> Shape {
-    let entries = (args.segments / AT_ONCE).max(1);
+    let entries = (args.segments / AT_ONCE).max(SNAPSHOT_EVERY_MIN);
     Shape { set: vec![format!("raft.snapshot_every={entries}")], ..Shape::default() }
 }
 

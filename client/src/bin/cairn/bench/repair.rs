@@ -35,7 +35,7 @@ const LIMIT_BYTES_MAX: u64 = 1 << 30;
 /// The pause between two looks at what is left.
 const LOOK: Duration = Duration::from_millis(100);
 /// A repair that does not go on for so long is given up.
-const STILL_MAX: Duration = Duration::from_secs(60);
+const STILL_MAX: Duration = Duration::from_secs(300);
 
 /// Five nodes whose repairs begin soon, and go as fast as was asked for.
 pub(super) fn shape(args: &RepairArgs) -> Shape {
@@ -73,12 +73,14 @@ pub(super) async fn run(args: &RepairArgs, site: &Site, ground: &Ground, stage: 
     stage.say("repairing");
     let watch = Client::new(others.iter().map(|node| node.endpoint.clone()).collect(), site.client.timeout());
     lost.kill()?;
-    begun(&watch).await?;
-    let (repaired, busy) = tokio::join!(
-        repaired(&watch),
+    let (bytes, begin) = begun(&watch).await?;
+    let (ended, busy) = tokio::join!(
+        ended(&watch),
         tally(&mut applications, args.span.duration(), stage, "repairing, and saving small files")
     );
-    let ((bytes, took), busy) = (repaired?, busy?);
+    let (took, busy) = (ended? - begin, busy?);
+    // Saves beside a repair that was over sooner say little of it.
+    let busy = busy.filter(|_| took >= args.span.duration());
 
     let facts = vec![
         ("segments", args.segments.into()),
@@ -148,32 +150,32 @@ async fn tally(
     repeat(applications, span).await.map(Some)
 }
 
-/// Waits until copies are lacking.
-async fn begun(watch: &Client) -> Result<(), Report> {
-    let give_up = Instant::now() + STILL_MAX;
-    while watch.repairs().await?.bytes == 0 {
-        if Instant::now() >= give_up {
-            return Err(Report::internal("the repair does not begin"));
+/// Waits until the first copy was made: the bytes that were lacking, and when none was made yet. A leader waits for a while
+/// before it repairs.
+async fn begun(watch: &Client) -> Result<(u64, Instant), Report> {
+    let start = Instant::now();
+    let (mut most, mut begin) = (0, start);
+    while start.elapsed() < STILL_MAX {
+        let (now, lacking) = (Instant::now(), watch.repairs().await?.bytes);
+        if lacking < most {
+            return Ok((most, begin));
         }
+        (most, begin) = (lacking, now);
         sleep(LOOK).await;
     }
-    Ok(())
+    Err(Report::internal("the repair does not begin"))
 }
 
-/// Waits until no copy is lacking: the bytes that were made, and from the last look at which none was.
-async fn repaired(watch: &Client) -> Result<(u64, Duration), Report> {
-    let (mut begin, mut most, mut least) = (Instant::now(), 0, u64::MAX);
-    let mut moved = Instant::now();
+/// Waits until no copy is lacking, and tells when that was.
+async fn ended(watch: &Client) -> Result<Instant, Report> {
+    let (mut least, mut moved) = (u64::MAX, Instant::now());
     loop {
         let (now, lacking) = (Instant::now(), watch.repairs().await?.bytes);
-        if lacking >= most {
-            (begin, most, least) = (now, lacking, lacking);
+        if lacking == 0 {
+            return Ok(now);
         }
         if lacking < least {
             (least, moved) = (lacking, now);
-        }
-        if lacking == 0 {
-            return Ok((most, now - begin));
         }
         if moved.elapsed() >= STILL_MAX {
             return Err(Report::internal(format!("the repair does not go on: {lacking} bytes are lacking")));
