@@ -206,7 +206,9 @@ fn a_lost_node_and_a_lost_leader_are_measured_in_a_cluster_of_its_own_only() {
     let sheet = Run::of(&mut alone(dir.path(), &args)).expect(0).json();
     assert_eq!((&sheet["bench"], &sheet["repaired_bytes"]), (&"repair".into(), &((6 * 300) << 10).into()));
     assert_figures(&sheet, &["limit_bytes_per_second"], &["repair_ms", "repair_bytes_per_second", "limit_ratio"]);
-    assert_figures(&sheet, &[], &["p99_ms", "repairing_p99_ms", "p99_ratio"]);
+    assert_figures(&sheet, &[], &["saves_per_second", "p50_ms", "p99_ms"]);
+    // So little is repaired sooner than the saves beside it could tell anything.
+    assert!(["repairing_p99_ms", "p99_ratio"].iter().all(|key| sheet.get(*key).is_some()), "{sheet}");
     let sheet = Run::of(&mut alone(dir.path(), &["lead", "--runs", "1", "-o", "json"])).expect(0).json();
     assert_figures(&sheet, &["killed_ms", "handed_over_ms"], &["runs"]);
     assert_eq!(entries(dir.path()), Vec::<PathBuf>::new());

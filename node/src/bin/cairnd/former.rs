@@ -128,8 +128,8 @@ impl Former {
         written().map_err(Failure::io(path.display()))
     }
 
-    /// Moves everything but the copies and the spool aside, durably, and says where. What was moved before stays where it is.
-    pub(crate) fn set_aside(&self) -> Result<(), Failure> {
+    /// Moves everything but the copies and the spool aside, durably. What was moved before stays where it is.
+    pub(crate) fn set_aside(&self) -> Result<PathBuf, Failure> {
         let place = self.place();
         let moved = || {
             self.make_place()?;
@@ -148,8 +148,13 @@ impl Former {
             Ok(())
         };
         moved().map_err(Failure::io(format!("cannot set {} aside", self.dir.display())))?;
-        let (cluster, place) = (self.identity.cluster, place.display());
-        output::line(&format!("what {cluster} knew lies in {place}; its copies stay"));
+        Ok(place)
+    }
+
+    /// The same, and says where.
+    pub(crate) fn set_aside_and_say(&self) -> Result<(), Failure> {
+        let (place, cluster) = (self.set_aside()?, self.identity.cluster);
+        output::line(&format!("what {cluster} knew lies in {}; its copies stay", place.display()));
         Ok(())
     }
 

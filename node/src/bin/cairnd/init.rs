@@ -23,7 +23,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
             Ok((backup, _)) => former.write_backup(&backup)?,
             Err(error) => output::note(&format!("warning: no backup is made of what it knew: {}", error.message)),
         }
-        former.set_aside()?;
+        former.set_aside_and_say()?;
     }
     let identity = found(&config)?;
     let (dir, file) = (config.dir.display(), args.config.display());

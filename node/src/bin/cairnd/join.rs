@@ -42,7 +42,7 @@ pub(crate) fn run(args: &JoinArgs) -> Result<(), Failure> {
         runtime.block_on(check_descends(former, &config.dir, &seeds))?;
         runtime.block_on(check_name(&config, &seeds))?;
         if let Some(former) = Former::of(&config.dir)? {
-            former.set_aside()?;
+            former.set_aside_and_say()?;
         }
         known = None;
     }

@@ -46,15 +46,15 @@ pub(crate) enum BenchCommand {
     /// Tells the memory of the nodes, how many linearizable look-ups a second they answer, and how long a backup of the metadata,
     /// a node that was killed, and a node that joins take.
     Many(ManyArgs),
-    /// Lose one of five nodes, and time until all its copies are there again; in a cluster of its own.
+    /// Lose a node, until its copies are there again.
     ///
-    /// The lost node has all the segments, and each has one other copy. Small files are saved before and meanwhile, unless the
-    /// repair is unthrottled.
+    /// One of five, in a cluster of its own. It has all the segments, and each has one other copy. Small files are saved before
+    /// and meanwhile, unless the repair is unthrottled.
     Repair(RepairArgs),
-    /// Kill the leader, and have one hand over, and time until the next answer; in a cluster of its own.
+    /// Kill a leader, and have one hand over.
     ///
-    /// After the kill a small file is saved through another node. While a leader hands over names are claimed through another
-    /// node: the longest claim counts.
+    /// In a cluster of its own, and again and again. After the kill a small file is saved through another node. While a leader
+    /// hands over names are claimed through another node: the longest claim counts.
     Lead(LeadArgs),
 }
 
