@@ -191,6 +191,8 @@ fn many_segments_are_registered_in_a_cluster_of_its_own_only() {
         ["registered_per_second", "peak_bytes", "lookups_per_second", "lookup_p99_ms", "backup_ms", "backup_bytes"];
     assert_figures(&sheet, &[], &figures);
     assert_figures(&sheet, &[], &["restart_ms", "restart_peak_bytes", "join_ms", "join_peak_bytes"]);
+    // So few are no snapshot.
+    assert!(["snapshot_ms", "snapshot_bytes"].iter().all(|key| sheet.get(*key) == Some(&Value::Null)), "{sheet}");
     assert_eq!(entries(dir.path()), Vec::<PathBuf>::new());
 
     let cluster = Cluster::start(1, 0);

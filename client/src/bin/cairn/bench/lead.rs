@@ -32,19 +32,6 @@ const WHOLE_MAX: Duration = Duration::from_secs(60);
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Waits until another node has led for a while.
-async fn handed_over(client: &Client, leader: &NodeName) -> Result<(), Report> {
-    let give_up = Instant::now() + HAND_OVER_MAX;
-    while client.status().await?.leader.is_none_or(|now| now == *leader) {
-        if Instant::now() >= give_up {
-            return Err(Report::internal(format!("{leader} does not hand over")));
-        }
-        sleep(LOOK).await;
-    }
-    sleep(AFTER).await;
-    Ok(())
-}
-
 /// The nodes, and those of them that were started again.
 struct Nodes<'a> {
     site: &'a Site,
@@ -137,4 +124,17 @@ impl Nodes<'_> {
             sleep(LOOK).await;
         }
     }
+}
+
+/// Waits until another node has led for a while.
+async fn handed_over(client: &Client, leader: &NodeName) -> Result<(), Report> {
+    let give_up = Instant::now() + HAND_OVER_MAX;
+    while client.status().await?.leader.is_none_or(|now| now == *leader) {
+        if Instant::now() >= give_up {
+            return Err(Report::internal(format!("{leader} does not hand over")));
+        }
+        sleep(LOOK).await;
+    }
+    sleep(AFTER).await;
+    Ok(())
 }
