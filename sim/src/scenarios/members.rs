@@ -111,7 +111,7 @@ pub(super) async fn remove(cluster: &Cluster, at: &str, machine: &str) -> anyhow
     Ok(())
 }
 
-async fn until_off(cluster: &Cluster, machine: &str) -> anyhow::Result<()> {
+pub(super) async fn until_off(cluster: &Cluster, machine: &str) -> anyhow::Result<()> {
     let machine = cluster.machine(machine)?.clone();
     cluster.until("the end of a node that was removed", || (!machine.is_on()).then_some(())).await
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use cairn_store::id::NodeId;
 
 use super::copies::{save_some, whole_without};
-use super::members::{come_back, remove};
+use super::members::{come_back, remove, until_off};
 use crate::cluster::Cluster;
 
 const NODES: usize = 30;
@@ -22,14 +22,8 @@ pub(super) async fn play(cluster: Cluster) -> anyhow::Result<()> {
     let leader = cluster.leader().await?;
     let others: Vec<String> = voters(&cluster, &leader)?.into_iter().filter(|name| *name != leader).collect();
     let other = others.get(cluster.rng.index(others.len())).context("no other voter")?;
-    let learners: Vec<&String> = cluster
-        .machines()
-        .iter()
-        .map(|m| &m.name)
-        .filter(|name| *name != &leader && !others.contains(*name))
-        .collect();
-    let learner = learners.get(cluster.rng.index(learners.len())).context("no learner")?;
-    let lost = [&leader, other, *learner];
+    let learner = learner(&cluster, &leader)?;
+    let lost = [&leader, other, &learner];
     cluster.crash(&lost.map(String::as_str)).await;
     whole_without(&cluster, &names, &lost).await?;
     until_voting(&cluster, &lost).await?;
@@ -45,7 +39,31 @@ pub(super) async fn play(cluster: Cluster) -> anyhow::Result<()> {
         come_back(&cluster, gone).await?;
     }
     until_voting(&cluster, &[]).await?;
+    remove_unheard(&cluster).await?;
     whole_without(&cluster, &names, &[]).await
+}
+
+/// One that only follows is removed while nobody hears it, so nobody tells it, and nobody speaks with it any more: it asks.
+async fn remove_unheard(cluster: &Cluster) -> anyhow::Result<()> {
+    let leader = cluster.leader().await?;
+    let gone = learner(cluster, &leader)?;
+    let (asked, node) = (cluster.client(&leader)?, cluster.machine(&gone)?.node_name()?);
+    cluster.isolate(&[&gone]).await;
+    let foretold = asked.check_remove_node(&node, false).await?;
+    ensure!(foretold.refusal.is_none(), "{foretold:?}");
+    asked.remove_node(foretold.id, false).await?;
+    ensure!(cluster.machine(&gone)?.is_on(), "{gone} knew of its removal, and nobody had told it");
+    cluster.heal().await;
+    until_off(cluster, &gone).await?;
+    come_back(cluster, &gone).await
+}
+
+/// A machine whose node does not vote, as this one knows.
+fn learner(cluster: &Cluster, at: &str) -> anyhow::Result<String> {
+    let voters = voters(cluster, at)?;
+    let names = cluster.machines().iter().map(|machine| &machine.name);
+    let learners: Vec<&String> = names.filter(|name| !voters.contains(name)).collect();
+    learners.get(cluster.rng.index(learners.len())).map(|name| (*name).clone()).context("no learner")
 }
 
 /// The machines whose nodes vote, as this one knows.
