@@ -4,8 +4,9 @@
 #   sim/plants.sh              # all of them
 #   sim/plants.sh a-watch-with-a-gap refusals-are-not-remembered
 #
-# Each is played until it is caught, in at most SEEDS (2000) seeds. A seed counts if it fails with the bug and does not
-# without it. Ends with 1 if a bug is not caught, with 2 if it does not fit or does not build.
+# Each is played until it is caught, in at most SEEDS (2000) seeds: of random lives, or of the story that its patch names in a
+# line `Scenario: …`. A seed counts if it fails with the bug and does not without it. Ends with 1 if a bug is not caught,
+# with 2 if it does not fit or does not build.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 seeds=${SEEDS:-2000}
@@ -28,10 +29,10 @@ build() {
 
 # Prints the seeds of a batch that fail with the bug and not without it, each with what it said.
 caught_in() {
-    "$CARGO_TARGET_DIR/debug/cairn-sim" run --seeds "$1" 2>&1 | grep '^FAIL' | grep -v 'it hung for' |
+    "$CARGO_TARGET_DIR/debug/cairn-sim" run --seeds "$1" "${story[@]}" 2>&1 | grep '^FAIL' | grep -v 'it hung for' |
         while read -r line; do
             seed=$(sed -E 's/^FAIL seed ([0-9]+).*/\1/' <<<"$line")
-            if "$place/sound" replay "$seed" >/dev/null 2>&1; then echo "$line"; fi
+            if "$place/sound" replay "$seed" "${story[@]}" >/dev/null 2>&1; then echo "$line"; fi
         done || true
 }
 
@@ -60,6 +61,9 @@ missed=0
 for name; do
     patch=$root/sim/plants/$name.patch
     [[ -f $patch ]] || { echo "there is no plant $name" >&2; exit 2; }
+    story=()
+    scenario=$(sed -n 's/^Scenario: //p' "$patch")
+    [[ -z $scenario ]] || story=(--scenario "$scenario")
     patch -s -p1 -d "$tree" <"$patch" || exit 2
     build
     printf '%-45s %-6s ' "$name" "$(head -n1 "$patch" | cut -d: -f1)"

@@ -18,6 +18,7 @@ mod returned;
 mod save_load;
 mod scrub;
 mod storage;
+mod surplus;
 mod thirty;
 mod zone;
 
@@ -63,6 +64,7 @@ pub const ALL: &[Play] = &[
     play!(returned, Spec { executors: 4, storage: 1, ..Spec::repairing() }),
     play!(zone, Spec { executors: 6, zones: 3, ..Spec::repairing() }),
     play!(scrub, Spec::repairing()),
+    play!(surplus, Spec { executors: 5, ..Spec::repairing().unread() }),
     play!(thirty, Spec { executors: 22, storage: 8, zones: 5, step: Duration::from_millis(5), ..Spec::repairing() }),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
 ];

@@ -62,6 +62,11 @@ impl Spec {
         Self { limits, ..Self::default() }
     }
 
+    /// The same, with copies that nobody reads through but where they count.
+    pub fn unread(self) -> Self {
+        Self { limits: Limits { scrub_period: Limits::default().scrub_period, ..self.limits }, ..self }
+    }
+
     /// A cluster whose every time is 200 times as long: hours pass in as many steps as seconds otherwise.
     pub fn slow() -> Self {
         const PACE: u32 = 200;
@@ -153,7 +158,8 @@ where
     let told = trace.clone();
     sim.client("client", async move {
         told.here("client");
-        Ok(scenario.await?)
+        // The whole chain: as an error of turmoil's it would only tell its head.
+        scenario.await.map_err(|error| format!("{error:#}").into())
     });
 
     let world = World { machines, power: SplitMix::of(seed, "power", 0), latency: spec.latency_ms_max };

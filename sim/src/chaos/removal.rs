@@ -97,10 +97,13 @@ async fn renew(desk: &Desk, machine: &Machine) {
     desk.cluster.start(&[&machine.name]).await;
 }
 
-/// Machines whose nodes were removed, and have ended by themselves, go on as others. Who does not end is not whole.
+/// Machines whose nodes were removed, and have ended by themselves, go on as others. Who does not end is not whole; but one that
+/// was removed before anybody told it of the others has nobody to ask, and is ended by its operator.
 pub(super) async fn renew_removed(desk: &Desk) {
-    for machine in desk.cluster.machines().iter().filter(|machine| !machine.is_lost() && !machine.is_on()) {
-        if is_removed(desk, machine) {
+    for machine in desk.cluster.machines().iter().filter(|machine| !machine.is_lost()) {
+        let knows_nobody = machine.view().is_some_and(|view| view.state.members.is_empty());
+        if (!machine.is_on() || knows_nobody) && is_removed(desk, machine) {
+            desk.cluster.crash(&[&machine.name]).await;
             renew(desk, machine).await;
         }
     }

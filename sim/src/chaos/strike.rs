@@ -29,7 +29,7 @@ const SLOW_MAX_MS: u64 = 1_500;
 const LOST_PERCENT_MAX: u64 = 20;
 /// Fewer voters bear no loss.
 const VOTERS_MIN: usize = 3;
-/// How long an owner is looked for that saves.
+/// How long an owner is looked for that saves, and a machine that runs.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// Waits for its time, and strikes.
@@ -42,7 +42,7 @@ pub(super) async fn carry_out(desk: &Rc<Desk>, strike: &Strike) -> anyhow::Resul
     let striker = Striker { desk, strike, rng: SplitMix::new(strike.luck) };
     if striker.strike().await? {
         desk.tally.fault(&format!("{:?}", strike.fault));
-    } else if striker.crash(striker.running()).await? {
+    } else if striker.crash(striker.next_running().await).await? {
         // Nobody was struck, or nobody noticed: somebody's power goes.
         desk.tally.fault(&format!("{:?}", Fault::Crash));
     }
@@ -107,6 +107,17 @@ impl Striker<'_> {
     /// A machine whose node runs.
     fn running(&self) -> Option<Rc<Machine>> {
         self.pick(|machine| machine.is_on() && machine.view().is_some())
+    }
+
+    /// The same, as soon as there is one: all may be off for a while.
+    async fn next_running(&self) -> Option<Rc<Machine>> {
+        let give_up = Instant::now() + LOOK_MAX;
+        loop {
+            match self.running() {
+                None if Instant::now() < give_up => sleep(Duration::from_millis(20)).await,
+                found => return found,
+            }
+        }
     }
 
     fn leader(&self) -> Option<Rc<Machine>> {

@@ -14,7 +14,7 @@ const REPAIR_MAX: Duration = Duration::from_secs(90);
 /// How many segments there are: more than are repaired at once.
 const SEGMENTS: usize = 12;
 /// How many copies each wants.
-const WANTED: usize = 3;
+pub(super) const WANTED: usize = 3;
 
 /// Saves some segments on all executors in turn.
 pub(super) async fn save_some(cluster: &Cluster) -> anyhow::Result<Vec<Name>> {

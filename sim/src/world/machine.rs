@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use cairn_node::core::Core;
 use cairn_node::raft::View;
+use cairn_node::raft::types::Vote;
 use cairn_node::work::leave::REMOVED;
 use cairn_store::id::{ClusterId, CopyId, Incarnation};
 use cairn_store::node::{NodeName, Profile, Role};
 use futures::future::LocalBoxFuture;
+use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -204,6 +206,12 @@ impl Machine {
     /// The term in which its own node leads.
     pub fn leads(&self) -> Option<u64> {
         self.node.borrow().as_ref()?.core.leading()
+    }
+
+    /// Its node's vote, as it keeps it; none while no node runs, or before it has read it.
+    pub fn vote(&self) -> Option<Vote> {
+        let vote = self.node.borrow().as_ref()?.core.metrics.borrow_watched().vote;
+        (vote.leader_id.term > 0).then_some(vote)
     }
 
     /// How often it was switched on.

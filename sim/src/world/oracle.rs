@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use cairn_node::raft::View;
-use cairn_store::id::{CopyId, NodeId};
+use cairn_node::raft::types::Vote;
+use cairn_store::id::{CopyId, Incarnation, NodeId};
 use cairn_store::meta::event::between;
 use cairn_store::meta::invariant::{broken, broken_since, violations};
 use cairn_store::meta::{Event, State};
@@ -34,6 +35,8 @@ pub struct Oracle {
     pub ids: Ids,
     /// Who led in each term: log time rests on there being one (R4).
     leaders: BTreeMap<u64, String>,
+    /// The vote that each node showed last: it survives crashes, so it never goes back, and never changes within a term.
+    votes: BTreeMap<Incarnation, Vote>,
     /// The first state seen at each revision.
     states: BTreeMap<u64, State>,
     /// What each machine showed last.
@@ -46,6 +49,7 @@ impl Oracle {
     /// Looks at all machines, when the world is so old.
     pub(super) fn look(&mut self, machines: &[Rc<Machine>], elapsed: Duration) -> anyhow::Result<()> {
         for machine in machines {
+            self.check_vote(machine)?;
             if let Some(term) = machine.leads() {
                 let leader = self.leaders.entry(term).or_insert_with(|| machine.name.clone());
                 ensure!(*leader == machine.name, "{leader} and {} lead in term {term}", machine.name);
@@ -114,6 +118,15 @@ impl Oracle {
             }
         }
         tracing::trace!(target: "cairn_sim::oracle", machine = %machine.name, revision, time = %state.time, "a new state");
+        Ok(())
+    }
+
+    fn check_vote(&mut self, machine: &Machine) -> anyhow::Result<()> {
+        let Some(vote) = machine.vote() else { return Ok(()) };
+        if let Some(before) = self.votes.insert(machine.incarnation(), vote) {
+            // Votes for two nodes in one term are neither less nor more than each other.
+            ensure!(vote >= before, "{} voted {before}, and now {vote}", machine.name);
+        }
         Ok(())
     }
 
