@@ -129,6 +129,8 @@ pub struct Core {
     pub saving: Arc<Semaphore>,
     /// Loads at once, for the same reason.
     pub loading: Semaphore,
+    /// Turns for whoever looks through all segments.
+    pub scanning: Semaphore,
     /// What this node's storage is busy with.
     pub storage: Storage,
     /// The copies of former clusters that lie here.

@@ -68,7 +68,7 @@ pub struct Links {
     handshake: Duration,
     view: watch::Receiver<View>,
     kept: Mutex<BTreeMap<NodeId, PeerClient>>,
-    /// A member said that this node is none any more.
+    /// A member said that this node is none any more, and that Raft does not count on it either.
     removed: AtomicBool,
 }
 

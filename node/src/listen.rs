@@ -118,7 +118,7 @@ async fn greet<'a>(
         }
         Err(e) => return Err(e),
     };
-    let admitted = admit(&greeting, &core.identity, &core.view.borrow().state);
+    let admitted = admit(&greeting, &core.identity, &core.view.borrow());
     let placed = admitted.and_then(|speaker| match speaker {
         Speaker::Node(_) => Ok((speaker, None)),
         Speaker::Client => clients.try_acquire().map(|place| (speaker, Some(place))).map_err(|_| port::too_many()),

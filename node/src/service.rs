@@ -22,6 +22,7 @@ pub mod save;
 pub mod show;
 pub mod watch;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,10 +85,12 @@ impl Service {
         }
     }
 
-    /// Looks at segments, all of them maybe: not where other tasks wait.
+    /// Looks at segments, all of them maybe: not where other tasks wait, and not more than some at once.
     async fn blocking<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let looked = self.core.env.blocking(look).await;
-        looked.map_err(|e| Error::unavailable(format!("the segments could not be looked at: {e}")))
+        let failed =
+            |why: &dyn fmt::Display| Error::unavailable(format!("the segments could not be looked at: {why}"));
+        let _turn = self.core.scanning.acquire().await.map_err(|e| failed(&e))?;
+        self.core.env.blocking(look).await.map_err(|e| failed(&e))
     }
 
     /// When a request that may wait for `wait` must be answered.

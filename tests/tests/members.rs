@@ -69,6 +69,8 @@ fn an_emptied_node_has_nothing_and_is_removed_for_good() {
     let error = cluster.cairn("n2", ["claim", "app/state"]).expect(4).error();
     assert!(error["message"].as_str().unwrap().contains("being emptied"), "{error}");
     Run::of(cluster.command("n2", ["save", "new"]).arg(&file)).expect(4);
+    let error = Run::of(cluster.command("n1", ["save", "new", "--replicas", "4"]).arg(&file)).expect(7).error();
+    assert!(error["message"].as_str().unwrap().contains("only 3 can take one (1 being emptied)"), "{error}");
     let claimed = cluster.cairn("n3", ["claim", "app/state"]).expect(0).json();
     assert_eq!((&claimed["owner"], &claimed["epoch"]), (&json!("n3"), &json!(2)));
 
@@ -86,7 +88,7 @@ fn an_emptied_node_has_nothing_and_is_removed_for_good() {
     let removed = cluster.cairn("n1", ["node", "remove", "n2", "--yes"]).expect(0).json();
     let all = json!({
         "node": "n2", "removed": true, "copies": 0, "bytes": 0, "owned": 0, "under_replicated": 0, "lost": 0,
-        "losses": [], "refused": null,
+        "losses": [], "voters": 3, "refused": null,
     });
     assert_eq!(removed, all);
     assert_eq!(names(&cluster, "n1"), ["n1", "n3", "s1", "s2"]);
@@ -136,7 +138,7 @@ fn the_leader_hands_over_and_is_removed_while_saves_go_on() {
 
 #[test]
 fn what_would_be_lost_is_not_removed_unless_it_is_dead_and_forced() {
-    let cluster = Cluster::start(3, 1);
+    let mut cluster = Cluster::start(3, 1);
     save(&cluster, "n3", "only/here", "0");
     save(&cluster, "n3", "everywhere", "2");
     let error = cluster.cairn("n1", ["node", "remove", "n3", "--yes", "--force"]).expect(4).error();
@@ -156,8 +158,19 @@ fn what_would_be_lost_is_not_removed_unless_it_is_dead_and_forced() {
     assert_eq!(names(&cluster, "n1"), ["n1", "n2", "s1"]);
     assert_eq!(cluster.holders("n1", "only/here"), []);
     until("the rest is repaired", || (cluster.show("n1", "everywhere")["under_replicated"] == false).then_some(()));
-    // It cannot come back.
-    daemon(&cluster, "n3", &["start"]).expect(4);
+    // It cannot come back, neither with all the others, which tell it, nor alone, once it has heard of it.
+    cluster.crash_all_and_restart(3, 1);
+    let mark = cluster.node("n3").dir.join("removed");
+    until("it has heard of its removal", || mark.exists().then_some(()));
+    cluster.crash_all_and_restart(3, 1);
+    assert_eq!(cluster.node("n3").pid, 0, "it was not started again");
+    assert_eq!(names(&cluster, "n1"), ["n1", "n2", "s1"]);
+    cluster.crash_all();
+    let started = daemon(&cluster, "n3", &["start"]).expect(4);
+    assert!(started.stderr.contains("was removed") && started.stderr.contains("empty folder"), "{}", started.stderr);
+    let fsck =
+        Run::of(Command::new(bins::cairnd()).args(["fsck", "-o", "json", "--dir"]).arg(mark.parent().unwrap()));
+    assert!(fsck.expect(0).text().contains("the node was removed from its cluster"));
 }
 
 #[test]

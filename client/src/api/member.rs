@@ -79,6 +79,8 @@ pub struct Removal {
     pub lost: u64,
     /// The first of them; [`super::BLOCKS_MAX`] at most.
     pub losses: Vec<Loss>,
+    /// How many members would vote afterwards, if those that are up now stay so.
+    pub voters: u64,
     /// Why it would be refused; none if it would be done.
     pub refusal: Option<super::Error>,
 }

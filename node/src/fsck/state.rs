@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use cairn_store::disk::{Disk, FileDisk, SPOOL_MARK, Toc, read_text};
+use cairn_store::disk::{Disk, FileDisk, REMOVED_MARK, SPOOL_MARK, Toc, read_text};
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::meta::State;
 use cairn_store::meta::apply::Position;
@@ -21,6 +21,7 @@ use crate::raft::types::LogId;
 
 const NO_START: &str = "not start, and leave it as it is: put it back as it was, or let this machine join as a new node, \
                         in an empty folder";
+const REMOVED: &str = "not start: the machine may join as a new node, in an empty folder";
 
 /// What the node knows.
 pub(super) struct Known {
@@ -152,6 +153,10 @@ fn read_identity(disk: &FileDisk, tell: &mut Tell<'_>) -> io::Result<Option<Iden
             return Ok(None);
         }
     };
+    let removed = disk.dir().join(REMOVED_MARK);
+    if read_text(&removed).is_ok_and(|text| text.trim() == identity.incarnation.to_string()) {
+        tell(Finding::note(What::Identity, &removed, "the node was removed from its cluster", REMOVED));
+    }
     let mark = disk.spool().join(SPOOL_MARK);
     if read_text(&mark).is_ok_and(|text| text.trim() == identity.incarnation.to_string()) {
         return Ok(Some(identity));

@@ -98,11 +98,10 @@ impl Service {
                 reasons.push(format!("the disk of node {} is below its reserve", core.name_of(node)));
             }
         }
-        // Every segment is looked at: not where other tasks wait.
         let state = view.state.clone();
-        match core.env.blocking(move || segment_reasons(&state)).await {
+        match self.blocking(move || segment_reasons(&state)).await {
             Ok(found) => reasons.extend(found),
-            Err(e) => reasons.push(format!("the segments could not be looked at: {e}")),
+            Err(error) => reasons.push(error.message),
         }
         Health { reasons }
     }

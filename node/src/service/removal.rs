@@ -156,6 +156,19 @@ fn has_to_hand_over(view: &View, leader: Option<NodeId>, node: NodeId) -> bool {
 
 /// Whether another member would vote in this one's place, as far as any node can tell.
 fn has_heir(state: &State, voters: &BTreeSet<NodeId>, node: NodeId) -> bool {
+    choose_without(state, voters, node).is_some_and(|chosen| chosen.len() >= voters.len())
+}
+
+/// How many members would vote if this one were none.
+fn voters_without(view: &View, node: NodeId) -> usize {
+    let mut voters = voters(view);
+    let chosen = choose_without(&view.state, &voters, node);
+    voters.remove(&node);
+    chosen.unwrap_or(voters).len()
+}
+
+/// Who would vote if this one were no member; none if the others stay as they are.
+fn choose_without(state: &State, voters: &BTreeSet<NodeId>, node: NodeId) -> Option<BTreeSet<NodeId>> {
     let learner = |m: &Arc<Member>| Learner {
         node: m.id,
         zone: m.profile.zone.clone(),
@@ -165,7 +178,7 @@ fn has_heir(state: &State, voters: &BTreeSet<NodeId>, node: NodeId) -> bool {
         leaving: m.draining,
     };
     let others: Vec<Learner> = state.members.values().filter(|m| m.id != node).map(learner).collect();
-    choose(&others, voters).is_some_and(|chosen| chosen.len() >= voters.len())
+    choose(&others, voters)
 }
 
 fn is_up(state: &State, node: NodeId) -> bool {
@@ -194,6 +207,7 @@ fn foretell(view: &View, member: &Member, force: bool) -> Removal {
         owned: u64::try_from(state.owned_by(member.id).count()).unwrap_or(u64::MAX),
         thin,
         lost,
+        voters: u64::try_from(voters_without(view, member.id)).unwrap_or(u64::MAX),
         refusal: refusal(view, member, force, lost, &losses),
         losses,
     }

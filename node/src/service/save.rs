@@ -18,7 +18,7 @@ use cairn_store::id::{RequestId, SegmentId};
 use cairn_store::meta::state::REGISTRATION_TTL;
 use cairn_store::meta::{Command, Commit, Outcome, Request, Scope, State};
 use cairn_store::node::Role;
-use cairn_store::plan::place::{Candidate, Wish, place};
+use cairn_store::plan::place::{Candidate, Unable, Wish, place, unable};
 use cairn_store::segment::{Epoch, KEEP_MAX, LABEL_BYTES_MAX, LABELS_MAX, REPLICAS_MAX, SIZE_MAX, Segment, Version};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -208,14 +208,16 @@ impl Save {
             beside: Default::default(),
             tie: core.env.rng.next(),
         };
-        let live = place(&candidates(state), &wish).len();
+        let nodes = candidates(state);
+        let live = place(&nodes, &wish).len();
         let need = usize::from(request.ack.needed(request.replicas));
         if live >= need {
             return Ok(wish);
         }
         let message = format!(
-            "durability not reached: {} needs durable copies on {need} other nodes, and only {live} of them can take one",
-            request.name
+            "durability not reached: {} needs durable copies on {need} other nodes, and only {live} can take one{}",
+            request.name,
+            who_cannot(&unable(&nodes, &wish))
         );
         let up = state.members.values().filter(|m| m.up && m.id != core.me()).count();
         Err(Error::new(Code::Durability, message).hint(format!(
@@ -375,6 +377,15 @@ pub fn candidates(state: &State) -> Vec<Candidate> {
         capacity: m.profile.capacity,
     };
     state.members.values().map(candidate).collect()
+}
+
+/// Why others cannot take a copy, in parentheses; nothing if all can.
+pub(super) fn who_cannot(unable: &Unable) -> String {
+    let Unable { down, draining, full } = *unable;
+    let reasons = [(down, "down"), (draining, "being emptied"), (full, "without room")];
+    let told: Vec<String> =
+        reasons.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
 }
 
 /// A step of a request, as the state machine knows it.

@@ -14,8 +14,10 @@ const LINGER: Duration = Duration::from_secs(3);
 /// they have done so it may never hear. Some elections fit in.
 const VOTE_LINGER: Duration = Duration::from_secs(10);
 
-/// What the node ends with.
+/// What the node ends with: nobody needs it any more.
 pub const REMOVED: &str = "it was removed from the cluster";
+/// What it ends with if it had a vote nevertheless, as far as it knows: the others may want it once more. Begins as [`REMOVED`].
+pub const REMOVED_WITH_VOTE: &str = "it was removed from the cluster, with a vote that nobody has taken away yet";
 
 /// Runs until the node ends.
 pub async fn leave(core: Arc<Core>) {
@@ -23,7 +25,9 @@ pub async fn leave(core: Arc<Core>) {
     while !core.stop.is_set() {
         let now = core.env.clock.now();
         let (removed, votes) = standing(&core);
-        let removed = removed || core.links.was_removed();
+        // Whoever says so has taken the vote away, too.
+        let told = core.links.was_removed();
+        let (removed, votes) = (removed || told, votes && !told);
         // Who was away when it happened is told by whomever it speaks with. One that only follows, and that no leader knows any
         // more, speaks with nobody: so everybody asks, now and then.
         if !removed && now.saturating_sub(asked) >= core.limits.tick {
@@ -32,8 +36,9 @@ pub async fn leave(core: Arc<Core>) {
         }
         if removed {
             let known = now.saturating_sub(*since.get_or_insert(now));
-            if known >= if votes { VOTE_LINGER } else { LINGER } {
-                core.stop.fault(REMOVED);
+            let (linger, fault) = if votes { (VOTE_LINGER, REMOVED_WITH_VOTE) } else { (LINGER, REMOVED) };
+            if known >= linger {
+                core.stop.fault(fault);
                 return;
             }
         }

@@ -26,6 +26,9 @@ use crate::id::{CopyId, Incarnation};
 /// A client on the same machine compares it with what the node says, and so knows that this spool is the node's.
 pub const SPOOL_MARK: &str = ".node";
 
+/// The file of a node's folder that says that the node was removed from its cluster: it holds its incarnation, as text.
+pub const REMOVED_MARK: &str = "removed";
+
 /// What a file of plain bytes ends in.
 pub(super) const SEG: &str = "seg";
 /// What a published `.toc` ends in.

@@ -42,7 +42,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use direct::{DIRECT_BYTES_MIN, SequentialFile, direct_bytes};
-pub use layout::{FORMER, FileDisk, SPOOL_MARK};
+pub use layout::{FORMER, FileDisk, REMOVED_MARK, SPOOL_MARK};
 pub use plain::read_text;
 pub use scan::Found;
 pub use system::{FileSystem, Names, NewFile};

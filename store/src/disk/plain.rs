@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::layout::{LOG_MARK, at};
+use super::layout::{LOG_MARK, REMOVED_MARK, at};
 use super::real::RealFileSystem;
 use super::system::FileSystem;
 
 /// Files that lie in a node's folder, besides the folders.
-const FILES: [&str; 4] = ["joining", "lock", LOG_MARK, "node.toml"];
+const FILES: [&str; 5] = ["joining", "lock", LOG_MARK, "node.toml", REMOVED_MARK];
 /// Folders whose owners open whatever they find under their names.
 const FOLDERS: [&str; 3] = ["catalogue", "log", "snapshots"];
 /// The longest text, in bytes.

@@ -71,13 +71,42 @@ pub fn able(candidates: &[Candidate], wish: &Wish) -> usize {
     candidates.iter().filter(|candidate| usable(candidate, &anew)).count()
 }
 
+/// How many nodes cannot take a copy, by why: each counts once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unable {
+    /// Nobody hears them.
+    pub down: usize,
+    /// They are being emptied.
+    pub draining: usize,
+    /// They have no room for it.
+    pub full: usize,
+}
+
+/// Why the others besides the owner cannot take a copy, those that failed already among them.
+pub fn unable(candidates: &[Candidate], wish: &Wish) -> Unable {
+    let mut unable = Unable::default();
+    for candidate in candidates.iter().filter(|candidate| Some(candidate.node) != wish.owner) {
+        match candidate {
+            Candidate { up: false, .. } => unable.down += 1,
+            Candidate { draining: true, .. } => unable.draining += 1,
+            candidate if !has_room(candidate, wish) => unable.full += 1,
+            _ => {}
+        }
+    }
+    unable
+}
+
 fn usable(candidate: &Candidate, wish: &Wish) -> bool {
     candidate.up
         && !candidate.draining
         && Some(candidate.node) != wish.owner
         && !wish.without.contains(&candidate.node)
         && !wish.beside.contains(&candidate.node)
-        && candidate.bytes.saturating_add(wish.size) <= candidate.capacity
+        && has_room(candidate, wish)
+}
+
+fn has_room(candidate: &Candidate, wish: &Wish) -> bool {
+    candidate.bytes.saturating_add(wish.size) <= candidate.capacity
 }
 
 /// Compares how full both would be, as fractions, without rounding.
@@ -113,6 +142,16 @@ mod tests {
 
     fn nodes(ids: &[u64]) -> Vec<NodeId> {
         ids.iter().copied().map(NodeId).collect()
+    }
+
+    #[test]
+    fn who_cannot_is_counted_once() {
+        let down = Candidate { up: false, draining: true, ..candidate(2, "a") };
+        let draining = Candidate { draining: true, bytes: 1000, ..candidate(3, "a") };
+        let full = Candidate { bytes: 991, ..candidate(4, "b") };
+        let all = [Candidate { up: false, ..candidate(1, "a") }, down, draining, full, candidate(5, "b")];
+        assert_eq!(unable(&all, &wish(2)), Unable { down: 1, draining: 1, full: 1 }, "the owner is not asked");
+        assert_eq!(able(&all, &wish(2)), 1);
     }
 
     #[test]

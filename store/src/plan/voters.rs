@@ -1,6 +1,6 @@
 //! Who votes: 1, 3 or 5 members, the rest learn. Whoever stays away, or leaves, gives its vote to another one; whoever was
-//! removed has none. While all voters are ready, one of a zone that has two more
-//! than another one gives its vote to a member there.
+//! removed has none. While all voters are ready, one of a zone that has two more than another one gives its vote to a member
+//! there.
 
 use std::collections::{BTreeMap, BTreeSet};
 

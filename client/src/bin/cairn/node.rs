@@ -46,7 +46,8 @@ pub(crate) async fn remove(client: &Client, args: NodeRemoveArgs, output: &Outpu
             1 => " One version is lost with it (--dry-run tells which).".into(),
             lost => format!(" {lost} versions are lost with it (--dry-run lists them)."),
         };
-        confirm(format!("Remove node {node} for good?{lost}"), format!("{node} is not removed")).await?;
+        let alone = if removal.voters == 1 { format!(" Mind that {}.", views::ONE_VOTER) } else { String::new() };
+        confirm(format!("Remove node {node} for good?{lost}{alone}"), format!("{node} is not removed")).await?;
     }
     client.remove_node(removal.id, force).await?;
     output.print(&views::Removal::new(&removal, true))?;

@@ -19,7 +19,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 pub(crate) use cluster::{Health, Node, Nodes, Peers, Repairs, Status};
-pub(crate) use member::{Check, Drain, Removal, left_on};
+pub(crate) use member::{Check, Drain, ONE_VOTER, Removal, left_on};
 pub(crate) use news::News;
 pub(crate) use recovery::{Backup, Recovery, Restored};
 pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Segments};

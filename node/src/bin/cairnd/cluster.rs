@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use cairn_client::api::{NodeInfo, NodeState};
 use cairn_client::dial::Client;
-use cairn_store::node::Role;
+use cairn_node::work::leave::REMOVED;
+use cairn_store::node::{NodeName, Role};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -26,7 +27,7 @@ pub(crate) use self::plan::{BasePort, NodePlan, Plan, Wish};
 pub(crate) use self::record::Record;
 use crate::failure::{Failure, UNAVAILABLE};
 use crate::join::Prepared;
-use crate::{folder, init, join};
+use crate::{folder, init, join, output};
 
 /// How long the whole start may take.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -56,7 +57,8 @@ impl Cluster {
     /// Sets up what is missing, starts every node, and waits until all are up.
     pub(crate) async fn start(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + START_PATIENCE;
-        let nodes = self.plan.nodes.clone();
+        let (removed, nodes) = self.by_standing()?;
+        removed.iter().for_each(|node| note_removed(&node.name));
         // The folders take some hundred fsyncs each: all at once.
         let mut prepared = Vec::new();
         let mut members = Vec::new();
@@ -94,9 +96,12 @@ impl Cluster {
         for (node, folder) in later {
             self.join(node, folder, &seeds, deadline).await?;
         }
-        let wanted = nodes.len();
+        let planned: Vec<NodeName> = nodes.iter().map(|node| node.name.clone()).collect();
         let all_up = move |nodes: &[NodeInfo]| {
-            nodes.iter().filter(|n| n.state != NodeState::Down).count() >= wanted
+            // Who was removed while it was off is not among them.
+            let ours: Vec<&NodeInfo> = nodes.iter().filter(|n| planned.contains(&n.name)).collect();
+            let executors = ours.iter().filter(|n| n.role == Role::Executor).count();
+            ours.iter().all(|n| n.state != NodeState::Down)
                 && nodes.iter().any(|n| n.leader)
                 && nodes.iter().filter(|n| n.voter).count() >= voters(executors)
         };
@@ -104,6 +109,19 @@ impl Cluster {
         let id_of = |node: &NodePlan| found.iter().find(|info| info.name == node.name).map(|info| info.id.0);
         self.ids = self.plan.nodes.iter().map(id_of).collect();
         Ok(())
+    }
+
+    /// Who was removed from the cluster, and the others.
+    fn by_standing(&self) -> Result<(Vec<NodePlan>, Vec<NodePlan>), Failure> {
+        let (mut removed, mut others) = (Vec::new(), Vec::new());
+        for node in &self.plan.nodes {
+            let is_removed = match folder::identity(&node.dir)? {
+                Some(identity) => folder::is_removed(&node.dir, &identity)?,
+                None => false,
+            };
+            if is_removed { &mut removed } else { &mut others }.push(node.clone());
+        }
+        Ok((removed, others))
     }
 
     async fn join(
@@ -154,7 +172,10 @@ impl Cluster {
     /// Ends only with what makes a start fail: a node that ended, or the time.
     async fn watch_start(&mut self, deadline: Instant) -> Failure {
         loop {
-            if let Some(dead) = self.take_dead() {
+            let dead = self.take_dead();
+            if let Some(dead) = dead.as_ref().filter(|dead| dead.last_words().contains(REMOVED)) {
+                note_removed(&dead.name);
+            } else if let Some(dead) = dead {
                 let last = dead.last_words();
                 return Failure::new(format!("node {} ended while the cluster started: {last}", dead.name))
                     .hint(format!("its log: {}", dead.log.display()));
@@ -221,6 +242,10 @@ impl Cluster {
             child.kill().await;
         }
     }
+}
+
+fn note_removed(name: &NodeName) {
+    output::note(&format!("node {name} was removed from the cluster: it stays off"));
 }
 
 /// How many voters so many executors give.

@@ -74,7 +74,7 @@ async fn serve(cluster: &mut Cluster) -> Result<u8, Failure> {
         let death = cluster.next_death().await;
         // Who was removed does not come back.
         let what_next = match death.contains(REMOVED) {
-            true => "its folder is of no use any more".to_owned(),
+            true => "it stays off; its folder is of no use any more".to_owned(),
             false => {
                 format!("`cairnd start --config DIR/<name>/cairnd.toml` brings it back; DIR is {}", dir.display())
             }
@@ -86,7 +86,7 @@ async fn serve(cluster: &mut Cluster) -> Result<u8, Failure> {
 
 /// Only what works with the nodes that there are.
 fn next_commands(cluster: &Cluster) -> String {
-    let nodes = &cluster.plan.nodes;
+    let nodes: Vec<_> = cluster.plan.nodes.iter().filter(|node| cluster.pid(node).is_some()).collect();
     let others = nodes.len().saturating_sub(1);
     let executors: Vec<_> = nodes.iter().filter(|node| node.role == Role::Executor).collect();
     let first = executors.first().map_or("", |node| node.rpc.as_str());

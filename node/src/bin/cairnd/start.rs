@@ -17,8 +17,8 @@ use crate::args::StartArgs;
 #[cfg(all(feature = "crash-points", debug_assertions))]
 use crate::crash;
 use crate::durable::boot_id;
-use crate::failure::{CONFLICT, Failure};
-use crate::folder::{Folder, advice};
+use crate::failure::Failure;
+use crate::folder::{Folder, advice, is_removed, removed};
 use crate::signals::Signals;
 use crate::{descriptors, logs, parent};
 
@@ -59,6 +59,10 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     // Held to the end: two daemons in one folder would destroy each other's work.
     let (folder, identity) = Folder::open(&config.dir, &config.file)?;
+    let (cluster, id) = (identity.cluster, identity.node);
+    if is_removed(&config.dir, &identity)? {
+        return Err(removed(id, REMOVED));
+    }
     match folder.disk.tidy_spool(SystemClock::default().wall()) {
         Ok(0) => {}
         Ok(count) => tracing::info!("removed {count} old files from the spool that killed clients had left"),
@@ -80,9 +84,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         disk: Arc::new(FileDisk::open(folder.disk.dir()).map_err(unusable)?),
         catalogue: catalogue.clone(),
     };
-    let (cluster, id) = (identity.cluster, identity.node);
     let node = tokio::select! {
-        started = Node::start(config.settings()?, identity, env, log) => started.map_err(unusable)?,
+        started = Node::start(config.settings()?, identity.clone(), env, log) => started.map_err(unusable)?,
         _ = signals.next() => return Ok(()),
     };
     let listen = &config.listen;
@@ -101,10 +104,14 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         std::mem::forget(catalogue.clone());
     }
     ended.map_err(|fault| {
-        if fault == REMOVED {
-            return Failure::new(format!("node {id} ends: {fault}"))
-                .exit(CONFLICT)
-                .hint("the machine may join as a new node: give node.dir an empty folder, and run `cairnd join`");
+        // Whose vote may still be wanted may be started once more.
+        if fault == REMOVED
+            && let Err(error) = folder.mark_removed(&identity)
+        {
+            return error;
+        }
+        if fault.starts_with(REMOVED) {
+            return removed(id, &fault);
         }
         Failure::new(format!("the node must not go on: {fault}")).hint(
             "see the lines above; what is committed is safe on the other nodes. Mend the cause before a restart",

@@ -12,12 +12,12 @@ use cairn_client::wire::{Push, RefusalCode};
 use cairn_store::digest::BlockTable;
 use cairn_store::id::NodeId;
 use cairn_store::plan::enough::{Standing, Verdict, enough};
-use cairn_store::plan::place::{Wish, able, place};
+use cairn_store::plan::place::{Wish, able, place, unable};
 use cairn_store::segment::{CopyState, Receipt, Version};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::own::keep_own;
-use super::{Target, candidates};
+use super::{Target, candidates, who_cannot};
 use crate::core::Core;
 use crate::data::digest::table_of;
 use crate::data::push::{PushError, TableWatch, push};
@@ -307,11 +307,13 @@ impl Transfer {
         }
         let (request, others) = (&self.order.request, self.others().count());
         let need = request.ack.needed(request.replicas);
-        let able = able(&candidates(&self.order.core.now().state), &self.wish);
+        let nodes = candidates(&self.order.core.now().state);
+        let able = able(&nodes, &self.wish);
         let mut message = format!(
             "durability not reached: {} has durable copies on {others} other nodes, {need} are needed, and {able} could \
-             take one; nothing was committed",
-            request.name
+             take one{}; nothing was committed",
+            request.name,
+            who_cannot(&unable(&nodes, &self.wish))
         );
         if !self.reasons.is_empty() {
             message.push_str(&format!(" ({})", self.reasons.join("; ")));

@@ -97,6 +97,10 @@ struct Loss<'a> {
     size: u64,
 }
 
+/// What is to be known before only one member votes.
+pub(crate) const ONE_VOTER: &str =
+    "one node votes then: while it is down nothing is decided, and no name can be changed";
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Removal<'a> {
     node: &'a NodeName,
@@ -107,6 +111,7 @@ pub(crate) struct Removal<'a> {
     under_replicated: u64,
     lost: u64,
     losses: Vec<Loss<'a>>,
+    voters: u64,
     refused: Option<&'a str>,
 }
 
@@ -122,6 +127,7 @@ impl<'a> Removal<'a> {
             under_replicated: told.thin,
             lost: told.lost,
             losses: told.losses.iter().map(loss).collect(),
+            voters: told.voters,
             refused: told.refusal.as_ref().map(|error| error.message.as_str()),
         }
     }
@@ -146,6 +152,9 @@ impl View for Removal<'_> {
             lines.push(format!("{lost} {would}be lost: no other good copy is on a node that is up and stays"));
             let rows = self.losses.iter().map(|l| [l.name.to_string(), l.version.to_string(), bytes(l.size)]);
             lines.push(table(["NAME", "VERSION", "SIZE"], rows));
+        }
+        if self.voters == 1 {
+            lines.push(ONE_VOTER.into());
         }
         lines.join("\n")
     }

@@ -291,15 +291,19 @@ fn what_leaves_prints_every_key() {
         thin: 2,
         lost: 1,
         losses: vec![loss],
+        voters: 1,
         refusal: Some(api::Error::new(api::Code::Conflict, "not now")),
     };
     let expected = json!({
         "node": "n2", "removed": false, "copies": 3, "bytes": 15, "owned": 1, "under_replicated": 2, "lost": 1,
-        "losses": [{"name": "db/main", "version": 3, "size": 5}], "refused": "not now",
+        "losses": [{"name": "db/main", "version": 3, "size": 5}], "voters": 1, "refused": "not now",
     });
     assert_eq!(json(&Removal::new(&removal, false)), expected);
     let table = Removal::new(&removal, false).table();
     assert!(table.contains("1 name would have no owner") && table.contains("1 version would be lost"), "{table}");
+    assert!(table.ends_with(ONE_VOTER), "{table}");
+    let others = api::Removal { voters: 3, ..removal.clone() };
+    assert!(!Removal::new(&others, false).table().contains(ONE_VOTER));
     assert!(Removal::new(&removal, true).table().contains("n2 was removed, with 3 copies (15 B)"));
 
     let (n2, reasons) = (node("n2"), vec!["no quorum".to_owned()]);
