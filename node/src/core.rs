@@ -130,7 +130,7 @@ pub struct Core {
     /// Loads at once, for the same reason.
     pub loading: Semaphore,
     /// Turns for whoever looks through all segments.
-    pub scanning: Semaphore,
+    pub scanning: Arc<Semaphore>,
     /// What this node's storage is busy with.
     pub storage: Storage,
     /// The copies of former clusters that lie here.

@@ -30,8 +30,8 @@ use crate::service::Service;
 
 /// Connections at once. What comes beyond is closed.
 const CONNECTIONS_MAX: usize = 256;
-/// From a connection's begin to its end: head, answer, and the reading of it. The slowest answer, without a quorum,
-/// waits two seconds of that.
+/// From a connection's begin to its end: head, answer, and the reading of it. The slowest answer waits for a quorum for two
+/// seconds, and for its turn to look through the segments for five.
 const CONVERSATION_MAX: Duration = Duration::from_secs(10);
 /// A request's line and headers, in bytes; more is refused. No body is ever read.
 const HEAD_BYTES_MAX: usize = 16 << 10;

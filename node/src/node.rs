@@ -82,7 +82,7 @@ impl Default for RaftTimes {
 const SNAPSHOT_MS: u64 = 60_000;
 /// The most entries in one message.
 const APPEND_MAX: u64 = 256;
-/// So many look through all segments at once, for clients: each keeps a processor busy for as long as it takes.
+/// So many requests look through all segments at once: each keeps a processor busy for as long as it takes.
 const SCANS_MAX: usize = 2;
 /// How long a clean end waits for Raft.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
@@ -152,7 +152,7 @@ impl Node {
             pushing: Arc::new(Semaphore::new(limits.transfers)),
             saving: Arc::new(Semaphore::new(limits.transfers)),
             loading: Semaphore::new(limits.transfers),
-            scanning: Semaphore::new(SCANS_MAX),
+            scanning: Arc::new(Semaphore::new(SCANS_MAX)),
             storage: Storage::default(),
             heritage: Heritage::new(foreign),
             looks: Looks::default(),

@@ -22,7 +22,6 @@ pub mod save;
 pub mod show;
 pub mod watch;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +47,8 @@ use crate::raft::rpc::{Peer, PeerServer};
 const CLIENT_IDLE: Duration = Duration::from_secs(900);
 /// A member's: its kept connection may have nothing to say for long, and opens again at need.
 const MEMBER_IDLE: Duration = Duration::from_secs(3600);
+/// How long a request waits for its turn to look through all segments.
+const TURN_MAX: Duration = Duration::from_secs(5);
 
 /// The service of one node.
 #[derive(Clone)]
@@ -87,10 +88,17 @@ impl Service {
 
     /// Looks at segments, all of them maybe: not where other tasks wait, and not more than some at once.
     async fn blocking<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let failed =
-            |why: &dyn fmt::Display| Error::unavailable(format!("the segments could not be looked at: {why}"));
-        let _turn = self.core.scanning.acquire().await.map_err(|e| failed(&e))?;
-        self.core.env.blocking(look).await.map_err(|e| failed(&e))
+        let env = &self.core.env;
+        let Some(Ok(turn)) = env.timeout(TURN_MAX, self.core.scanning.clone().acquire_owned()).await else {
+            return Err(Error::unavailable("others look through the segments, and it is not this one's turn yet"));
+        };
+        let look = move || {
+            // Held to the end of the look, whether anybody still waits for it or not.
+            let _turn = turn;
+            look()
+        };
+        let looked = env.blocking(look).await;
+        looked.map_err(|e| Error::unavailable(format!("the segments could not be looked at: {e}")))
     }
 
     /// When a request that may wait for `wait` must be answered.

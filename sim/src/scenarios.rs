@@ -10,6 +10,7 @@ mod full;
 mod lasting;
 mod leader;
 mod members;
+mod parting;
 mod partition;
 mod power;
 mod recovery;
@@ -53,6 +54,7 @@ pub const ALL: &[Play] = &[
     play!(power, Spec::default()),
     play!(leader, Spec::default()),
     play!(corrupt, Spec::default()),
+    play!(parting, Spec::default()),
     play!(partition, Spec { executors: 4, storage: 1, ..Spec::default() }),
     play!(behind, Spec::default()),
     play!(lasting, Spec { executors: 3, storage: 1, ..Spec::slow() }),
@@ -64,7 +66,7 @@ pub const ALL: &[Play] = &[
     play!(returned, Spec { executors: 4, storage: 1, ..Spec::repairing() }),
     play!(zone, Spec { executors: 6, zones: 3, ..Spec::repairing() }),
     play!(scrub, Spec::repairing()),
-    play!(surplus, Spec { executors: 5, ..Spec::repairing().unread() }),
+    play!(surplus, Spec { executors: 5, ..Spec::repairing().unscrubbed() }),
     play!(thirty, Spec { executors: 22, storage: 8, zones: 5, step: Duration::from_millis(5), ..Spec::repairing() }),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
 ];

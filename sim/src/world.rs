@@ -62,8 +62,8 @@ impl Spec {
         Self { limits, ..Self::default() }
     }
 
-    /// The same, with copies that nobody reads through but where they count.
-    pub fn unread(self) -> Self {
+    /// The same, without a scrub: copies are read through only where they count.
+    pub fn unscrubbed(self) -> Self {
         Self { limits: Limits { scrub_period: Limits::default().scrub_period, ..self.limits }, ..self }
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use cairn_store::disk::{Disk, FileDisk, REMOVED_MARK, SPOOL_MARK, Toc, read_text};
+use cairn_store::disk::{Disk, FileDisk, SPOOL_MARK, Toc, read_text};
 use cairn_store::id::{CopyId, NodeId};
 use cairn_store::meta::State;
 use cairn_store::meta::apply::Position;
@@ -153,9 +153,14 @@ fn read_identity(disk: &FileDisk, tell: &mut Tell<'_>) -> io::Result<Option<Iden
             return Ok(None);
         }
     };
-    let removed = disk.dir().join(REMOVED_MARK);
-    if read_text(&removed).is_ok_and(|text| text.trim() == identity.incarnation.to_string()) {
-        tell(Finding::note(What::Identity, &removed, "the node was removed from its cluster", REMOVED));
+    match disk.was_removed(identity.incarnation) {
+        Ok(false) => {}
+        Ok(true) => {
+            let what = "the node was removed from its cluster";
+            tell(Finding::note(What::Identity, &disk.removed_mark(), what, REMOVED));
+        }
+        Err(error) if ours(&error) => return Err(error),
+        Err(error) => tell(Finding::bad(What::Identity, &disk.removed_mark(), error, NO_START)),
     }
     let mark = disk.spool().join(SPOOL_MARK);
     if read_text(&mark).is_ok_and(|text| text.trim() == identity.incarnation.to_string()) {

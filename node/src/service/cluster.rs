@@ -52,6 +52,9 @@ impl Service {
         };
         let leader = self.core.leader().and_then(|id| state.members.get(&id));
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let looked = state.clone();
+        let thin = move || looked.segments.values().filter(|segment| looked.under_replicated(segment)).count();
+        let thin = self.blocking(thin).await?;
         Ok(ClusterStatus {
             cluster,
             leader: leader.map(|m| m.profile.name.clone()),
@@ -60,7 +63,7 @@ impl Service {
             voters: count(voters(&view).len()),
             segments: count(state.segments.len()),
             bytes: state.usage.values().map(|usage| usage.bytes).sum(),
-            under_replicated: count(state.segments.values().filter(|s| state.under_replicated(s)).count()),
+            under_replicated: count(thin),
             quorum_margin: quorum_margin(&view),
         })
     }

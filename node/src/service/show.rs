@@ -20,9 +20,13 @@ impl Service {
             Some(name) => Some(state.node_named(name).ok_or_else(|| no_such_node(name))?.id),
             None => None,
         };
-        let owned = |segment: &&Segment| owner.is_none() || segment.owner == owner;
-        let segments = state.with_prefix(&request.prefix, request.after.as_ref());
-        Ok(segments.filter(owned).take(limit).map(|segment| summary(&state, segment)).collect())
+        let list = move || {
+            let owned = |segment: &&Segment| owner.is_none() || segment.owner == owner;
+            let segments = state.with_prefix(&request.prefix, request.after.as_ref());
+            segments.filter(owned).take(limit).map(|segment| summary(&state, segment)).collect()
+        };
+        // A page of them all is short; those of one owner may be few among many.
+        if owner.is_some() { self.blocking(list).await } else { Ok(list()) }
     }
 
     pub(super) async fn show_segment(&self, name: Name, wait: Duration) -> Result<SegmentDetail, Error> {

@@ -14,10 +14,10 @@ const LINGER: Duration = Duration::from_secs(3);
 /// they have done so it may never hear. Some elections fit in.
 const VOTE_LINGER: Duration = Duration::from_secs(10);
 
-/// What the node ends with: nobody needs it any more.
+/// What the node ends with: nobody needs it any more. Its folder is marked.
 pub const REMOVED: &str = "it was removed from the cluster";
-/// What it ends with if it had a vote nevertheless, as far as it knows: the others may want it once more. Begins as [`REMOVED`].
-pub const REMOVED_WITH_VOTE: &str = "it was removed from the cluster, with a vote that nobody has taken away yet";
+/// What it ends with if it had a vote nevertheless, as far as it could learn: the others may want it once more.
+pub const STILL_VOTES: &str = "it is no member any more, but nobody says that it has no vote";
 
 /// Runs until the node ends.
 pub async fn leave(core: Arc<Core>) {
@@ -30,19 +30,31 @@ pub async fn leave(core: Arc<Core>) {
         let (removed, votes) = (removed || told, votes && !told);
         // Who was away when it happened is told by whomever it speaks with. One that only follows, and that no leader knows any
         // more, speaks with nobody: so everybody asks, now and then.
-        if !removed && now.saturating_sub(asked) >= core.limits.tick {
+        let pace = if removed { core.limits.work } else { core.limits.tick };
+        if !told && now.saturating_sub(asked) >= pace {
             asked = now;
             last = greet_next(&core, last).await;
         }
         if removed {
             let known = now.saturating_sub(*since.get_or_insert(now));
-            let (linger, fault) = if votes { (VOTE_LINGER, REMOVED_WITH_VOTE) } else { (LINGER, REMOVED) };
-            if known >= linger {
-                core.stop.fault(fault);
+            if known >= if votes { VOTE_LINGER } else { LINGER } {
+                if !votes {
+                    mark(&core).await;
+                }
+                core.stop.fault(if votes { STILL_VOTES } else { REMOVED });
                 return;
             }
         }
         core.env.clock.sleep(core.limits.work).await;
+    }
+}
+
+async fn mark(core: &Core) {
+    let (disk, life) = (core.env.disk.clone(), core.identity.incarnation);
+    let marked = core.env.blocking(move || disk.mark_removed(life)).await.and_then(|marked| marked);
+    if let Err(error) = marked {
+        // It ends in any case, and learns it again if it is started again.
+        tracing::warn!(%error, "that this node was removed could not be written down");
     }
 }
 

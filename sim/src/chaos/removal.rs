@@ -101,8 +101,7 @@ async fn renew(desk: &Desk, machine: &Machine) {
 /// was removed before anybody told it of the others has nobody to ask, and is ended by its operator.
 pub(super) async fn renew_removed(desk: &Desk) {
     for machine in desk.cluster.machines().iter().filter(|machine| !machine.is_lost()) {
-        let knows_nobody = machine.view().is_some_and(|view| view.state.members.is_empty());
-        if (!machine.is_on() || knows_nobody) && is_removed(desk, machine) {
+        if (!machine.is_on() || machine.knows_nobody()) && is_removed(desk, machine) {
             desk.cluster.crash(&[&machine.name]).await;
             renew(desk, machine).await;
         }

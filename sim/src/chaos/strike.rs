@@ -31,6 +31,8 @@ const LOST_PERCENT_MAX: u64 = 20;
 const VOTERS_MIN: usize = 3;
 /// How long an owner is looked for that saves, and a machine that runs.
 const LOOK_MAX: Duration = Duration::from_secs(5);
+/// The pause between two such looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Waits for its time, and strikes.
 pub(super) async fn carry_out(desk: &Rc<Desk>, strike: &Strike) -> anyhow::Result<()> {
@@ -114,7 +116,7 @@ impl Striker<'_> {
         let give_up = Instant::now() + LOOK_MAX;
         loop {
             match self.running() {
-                None if Instant::now() < give_up => sleep(Duration::from_millis(20)).await,
+                None if Instant::now() < give_up => sleep(LOOK_PAUSE).await,
                 found => return found,
             }
         }
@@ -157,7 +159,7 @@ impl Striker<'_> {
             match saving {
                 Some(name) => break self.desk.cluster.machine(&name)?.clone(),
                 None if Instant::now() >= give_up => return Ok(false),
-                None => sleep(Duration::from_millis(20)).await,
+                None => sleep(LOOK_PAUSE).await,
             }
         };
         sleep(Duration::from_millis(self.rng.below(120))).await;

@@ -4,12 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use cairn_client::api::Code;
 use cairn_client::dial::Client;
 use cairn_node::env::Env;
 use cairn_node::identity::Identity;
 use cairn_node::node::{Node, Settings};
+use cairn_node::work::leave::REMOVED;
+use cairn_store::disk::Disk as _;
 use cairn_store::id::NodeId;
 
 use super::{Machine, Spec};
@@ -50,6 +52,8 @@ async fn run(machine: &Rc<Machine>, spec: &Spec, seed: u64, seeds: &[String]) ->
             identity
         }
     };
+    // Whoever was marked is needed by nobody: if it were, the others would stay without a quorum.
+    ensure!(!machine.disk.was_removed(identity.incarnation)?, "{REMOVED}");
     tracing::info!(boot, node = %identity.node, "a machine starts its node");
     let env = Env {
         clock: Arc::new(SimClock::new(machine.skew.clone())),

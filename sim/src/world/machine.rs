@@ -10,7 +10,7 @@ use std::time::Duration;
 use cairn_node::core::Core;
 use cairn_node::raft::View;
 use cairn_node::raft::types::Vote;
-use cairn_node::work::leave::REMOVED;
+use cairn_node::work::leave::{REMOVED, STILL_VOTES};
 use cairn_store::id::{ClusterId, CopyId, Incarnation};
 use cairn_store::node::{NodeName, Profile, Role};
 use futures::future::LocalBoxFuture;
@@ -208,6 +208,15 @@ impl Machine {
         self.node.borrow().as_ref()?.core.leading()
     }
 
+    /// Whether its node runs, and nobody has told it anything yet since it joined.
+    pub fn knows_nobody(&self) -> bool {
+        let node = self.node.borrow();
+        node.as_ref().is_some_and(|node| {
+            let metrics = node.core.metrics.borrow_watched();
+            metrics.last_log_index.is_none() && metrics.snapshot.is_none() && metrics.vote.leader_id.term == 0
+        })
+    }
+
     /// Its node's vote, as it keeps it; none while no node runs, or before it has read it.
     pub fn vote(&self) -> Option<Vote> {
         let vote = self.node.borrow().as_ref()?.core.metrics.borrow_watched().vote;
@@ -277,7 +286,7 @@ impl Machine {
         self.parting.replace(self.view());
         self.forget_node();
         let full = self.disk.ran_full() && why.contains(&ErrorKind::StorageFull.to_string());
-        let removed = why.contains(REMOVED);
+        let removed = why.contains(REMOVED) || why.contains(STILL_VOTES);
         let excused = full || removed || self.disk.failed().is_some() || self.log.failed();
         self.stopped.replace(Some(if excused { Ok(why) } else { Err(why) }));
     }

@@ -26,9 +26,6 @@ use crate::id::{CopyId, Incarnation};
 /// A client on the same machine compares it with what the node says, and so knows that this spool is the node's.
 pub const SPOOL_MARK: &str = ".node";
 
-/// The file of a node's folder that says that the node was removed from its cluster: it holds its incarnation, as text.
-pub const REMOVED_MARK: &str = "removed";
-
 /// What a file of plain bytes ends in.
 pub(super) const SEG: &str = "seg";
 /// What a published `.toc` ends in.
@@ -41,6 +38,8 @@ pub const FORMER: &str = "former";
 
 /// The mark of a log that was begun.
 pub(super) const LOG_MARK: &str = "log-begun";
+/// The mark of a node that was removed from its cluster.
+pub(super) const REMOVED_MARK: &str = "removed";
 
 const FOLDERS: [&str; 6] = ["catalogue", "log", "quarantine", "segments", "snapshots", "spool"];
 
@@ -228,6 +227,16 @@ impl FileDisk {
         self.dir.join(LOG_MARK)
     }
 
+    /// Where it is marked that the node was removed from its cluster.
+    pub fn removed_mark(&self) -> PathBuf {
+        self.dir.join(REMOVED_MARK)
+    }
+
+    /// A file that names a life. Durable on return.
+    fn mark(&self, path: &Path, life: Incarnation) -> io::Result<()> {
+        self.replace(path, &path.with_extension("tmp"), |file| file.append(format!("{life}\n").as_bytes()))
+    }
+
     fn new(dir: &Path) -> Self {
         Self::over(Arc::new(RealFileSystem), dir)
     }
@@ -378,8 +387,19 @@ impl Disk for FileDisk {
     }
 
     fn mark_log_begun(&self, life: Incarnation) -> io::Result<()> {
-        let path = self.log_mark();
-        self.replace(&path, &path.with_extension("tmp"), |file| file.append(format!("{life}\n").as_bytes()))
+        self.mark(&self.log_mark(), life)
+    }
+
+    fn was_removed(&self, life: Incarnation) -> io::Result<bool> {
+        match self.read_text(&self.removed_mark()) {
+            Ok(text) => Ok(text.trim().parse::<Incarnation>().is_ok_and(|of| of == life)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mark_removed(&self, life: Incarnation) -> io::Result<()> {
+        self.mark(&self.removed_mark(), life)
     }
 }
 

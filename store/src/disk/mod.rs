@@ -3,6 +3,7 @@
 //! ```text
 //! <dir>/node.toml                       the node's identity, written once
 //! <dir>/log-begun                       whose Raft log was begun in `log/`: beside it, so that its loss is noticed
+//! <dir>/removed                         that the node was removed from its cluster, and never starts again
 //! <dir>/snapshots/state                 the newest durable snapshot of the replicated state
 //! <dir>/spool/                          applications write here; `.node` in it names the node
 //! <dir>/segments/00…ff/<copy-id>.seg    the plain bytes of a copy
@@ -42,7 +43,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use direct::{DIRECT_BYTES_MIN, SequentialFile, direct_bytes};
-pub use layout::{FORMER, FileDisk, REMOVED_MARK, SPOOL_MARK};
+pub use layout::{FORMER, FileDisk, SPOOL_MARK};
 pub use plain::read_text;
 pub use scan::Found;
 pub use system::{FileSystem, Names, NewFile};
@@ -150,4 +151,10 @@ pub trait Disk: Send + Sync {
 
     /// Marks that the Raft log of this life was begun here. Durable on return.
     fn mark_log_begun(&self, life: Incarnation) -> io::Result<()>;
+
+    /// Whether this life was removed from its cluster, and has heard of it. A damaged mark, or another life's, says nothing.
+    fn was_removed(&self, life: Incarnation) -> io::Result<bool>;
+
+    /// Marks that this life was removed: it never starts again. Durable on return.
+    fn mark_removed(&self, life: Incarnation) -> io::Result<()>;
 }

@@ -367,6 +367,21 @@ fn a_snapshot_is_replaced_whole() {
 }
 
 #[test]
+fn only_the_life_that_was_removed_is_marked() {
+    let (dir, disk) = disk();
+    assert!(!disk.was_removed(MARK).unwrap());
+    disk.mark_removed(MARK).unwrap();
+    assert!(disk.was_removed(MARK).unwrap());
+    assert!(!disk.was_removed(Incarnation(Uuid::from_u128(1))).unwrap(), "another life, in the same folder");
+    for damaged in [&b""[..], b"no life", b"\xff\xfe"] {
+        fs::write(dir.path().join("removed"), damaged).unwrap();
+        assert!(!disk.was_removed(MARK).unwrap(), "{damaged:?}");
+    }
+    disk.mark_removed(MARK).unwrap();
+    assert!(disk.was_removed(MARK).unwrap());
+}
+
+#[test]
 fn folders_and_marks_are_made_again_without_harm() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a/b");

@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use cairn_client::api::{NodeInfo, NodeState};
 use cairn_client::dial::Client;
-use cairn_node::work::leave::REMOVED;
 use cairn_store::node::{NodeName, Role};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
@@ -115,11 +114,7 @@ impl Cluster {
     fn by_standing(&self) -> Result<(Vec<NodePlan>, Vec<NodePlan>), Failure> {
         let (mut removed, mut others) = (Vec::new(), Vec::new());
         for node in &self.plan.nodes {
-            let is_removed = match folder::identity(&node.dir)? {
-                Some(identity) => folder::is_removed(&node.dir, &identity)?,
-                None => false,
-            };
-            if is_removed { &mut removed } else { &mut others }.push(node.clone());
+            if folder::is_removed(&node.dir)? { &mut removed } else { &mut others }.push(node.clone());
         }
         Ok((removed, others))
     }
@@ -172,13 +167,13 @@ impl Cluster {
     /// Ends only with what makes a start fail: a node that ended, or the time.
     async fn watch_start(&mut self, deadline: Instant) -> Failure {
         loop {
-            let dead = self.take_dead();
-            if let Some(dead) = dead.as_ref().filter(|dead| dead.last_words().contains(REMOVED)) {
+            if let Some(dead) = self.take_dead() {
+                if !self.is_removed(&dead.name) {
+                    let last = dead.last_words();
+                    return Failure::new(format!("node {} ended while the cluster started: {last}", dead.name))
+                        .hint(format!("its log: {}", dead.log.display()));
+                }
                 note_removed(&dead.name);
-            } else if let Some(dead) = dead {
-                let last = dead.last_words();
-                return Failure::new(format!("node {} ended while the cluster started: {last}", dead.name))
-                    .hint(format!("its log: {}", dead.log.display()));
             }
             if Instant::now() >= deadline {
                 let span = humantime::format_duration(START_PATIENCE);
@@ -199,6 +194,17 @@ impl Cluster {
         self.children.iter().find(|child| child.name == node.name).map(|child| child.pid)
     }
 
+    /// Whether a node was removed from the cluster, and has heard of it. A folder that cannot be read says nothing.
+    pub(crate) fn is_removed(&self, name: &NodeName) -> bool {
+        let mut planned = self.plan.nodes.iter().filter(|node| node.name == *name);
+        planned.any(|node| folder::is_removed(&node.dir).unwrap_or_default())
+    }
+
+    /// Whether a node was a member when the cluster was ready.
+    pub(crate) fn was_member(&self, node: &NodePlan) -> bool {
+        self.plan.nodes.iter().zip(&self.ids).any(|(planned, id)| planned.name == node.name && id.is_some())
+    }
+
     /// What `cluster.json` says now.
     pub(crate) fn record(&self) -> Record {
         let with_ids = self.plan.nodes.iter().zip(&self.ids);
@@ -206,10 +212,11 @@ impl Cluster {
     }
 
     /// The next node that ends, with how.
-    pub(crate) async fn next_death(&mut self) -> String {
+    pub(crate) async fn next_death(&mut self) -> (NodeName, String) {
         loop {
             if let Some(dead) = self.take_dead() {
-                return format!("node {} (pid {}) ended: {}", dead.name, dead.pid, dead.last_words());
+                let how = format!("node {} (pid {}) ended: {}", dead.name, dead.pid, dead.last_words());
+                return (dead.name, how);
             }
             sleep(LOOK).await;
         }
@@ -245,7 +252,7 @@ impl Cluster {
 }
 
 fn note_removed(name: &NodeName) {
-    output::note(&format!("node {name} was removed from the cluster: it stays off"));
+    output::note(&format!("node {name} was removed from the cluster: it stays off, and its folder says so"));
 }
 
 /// How many voters so many executors give.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use cairn_node::work::leave::REMOVED;
 use cairn_store::node::Role;
 use tempfile::TempDir;
 
@@ -71,10 +70,9 @@ async fn serve(cluster: &mut Cluster) -> Result<u8, Failure> {
     output::line(&next_commands(cluster));
     output::line("ready");
     loop {
-        let death = cluster.next_death().await;
-        // Who was removed does not come back.
-        let what_next = match death.contains(REMOVED) {
-            true => "it stays off; its folder is of no use any more".to_owned(),
+        let (name, death) = cluster.next_death().await;
+        let what_next = match cluster.is_removed(&name) {
+            true => "it was removed from the cluster, and stays off; its folder says so".to_owned(),
             false => {
                 format!("`cairnd start --config DIR/<name>/cairnd.toml` brings it back; DIR is {}", dir.display())
             }
@@ -86,7 +84,7 @@ async fn serve(cluster: &mut Cluster) -> Result<u8, Failure> {
 
 /// Only what works with the nodes that there are.
 fn next_commands(cluster: &Cluster) -> String {
-    let nodes: Vec<_> = cluster.plan.nodes.iter().filter(|node| cluster.pid(node).is_some()).collect();
+    let nodes: Vec<_> = cluster.plan.nodes.iter().filter(|node| cluster.was_member(node)).collect();
     let others = nodes.len().saturating_sub(1);
     let executors: Vec<_> = nodes.iter().filter(|node| node.role == Role::Executor).collect();
     let first = executors.first().map_or("", |node| node.rpc.as_str());

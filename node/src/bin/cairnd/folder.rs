@@ -8,8 +8,8 @@ use std::time::Duration;
 use cairn_node::env::real::{SystemClock, SystemRng};
 use cairn_node::env::{Clock, Rng};
 use cairn_node::identity::{Identity, IdentityError};
-use cairn_store::disk::{Disk, FileDisk, REMOVED_MARK, SPOOL_MARK};
-use cairn_store::id::{Incarnation, NodeId};
+use cairn_store::disk::{Disk, FileDisk, SPOOL_MARK};
+use cairn_store::id::Incarnation;
 use uuid::Uuid;
 
 use crate::durable;
@@ -83,11 +83,6 @@ impl Folder {
         }
     }
 
-    /// The node was removed from its cluster: it does not start again.
-    pub(crate) fn mark_removed(&self, identity: &Identity) -> Result<(), Failure> {
-        Ok(durable::write(&self.disk.dir().join(REMOVED_MARK), &format!("{}\n", identity.incarnation))?)
-    }
-
     /// Gives the node its identity, for ever.
     pub(crate) fn identify(&self, identity: &Identity) -> Result<(), Failure> {
         let text = identity.to_toml().map_err(|e| Failure::new(e.to_string()))?;
@@ -130,17 +125,9 @@ pub(crate) fn identity(dir: &Path) -> Result<Option<Identity>, Failure> {
 }
 
 /// Whether the node in `dir` was removed from its cluster, and has heard of it.
-pub(crate) fn is_removed(dir: &Path, identity: &Identity) -> Result<bool, Failure> {
-    let mark = durable::read(&dir.join(REMOVED_MARK)).map_err(spoilt)?;
-    Ok(mark.is_some_and(|mark| mark.trim() == identity.incarnation.to_string()))
-}
-
-/// The end of a node that was removed.
-pub(crate) fn removed(node: NodeId, why: &str) -> Failure {
-    let message = format!("node {node} ends: {why}");
-    Failure::new(message)
-        .exit(CONFLICT)
-        .hint("the machine may join as a new node: give node.dir an empty folder, and run `cairnd join`")
+pub(crate) fn is_removed(dir: &Path) -> Result<bool, Failure> {
+    let Some(identity) = identity(dir)? else { return Ok(false) };
+    FileDisk::unchecked(dir).was_removed(identity.incarnation).map_err(spoilt)
 }
 
 /// A folder without an identity that has a log nevertheless has lost it.

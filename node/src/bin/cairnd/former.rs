@@ -38,7 +38,8 @@ pub(crate) fn clusters(dir: &Path) -> Vec<ClusterId> {
 }
 
 /// What goes aside, in this order. The identity is the last: until it is gone, the same command goes on where it ended.
-const PARTS: [&str; 7] = ["log", "snapshots", "catalogue", "quarantine", "log-begun", "joining", "node.toml"];
+const PARTS: [&str; 8] =
+    ["log", "snapshots", "catalogue", "quarantine", "log-begun", "joining", "removed", "node.toml"];
 /// How often a part may have been made anew, by a start in between.
 const AGAIN_MAX: u32 = 16;
 

@@ -10,15 +10,15 @@ use cairn_node::env::real::{SocketNet, SystemClock, SystemRng, TokioSpawn};
 use cairn_node::env::{Clock, Env};
 use cairn_node::node::Node;
 use cairn_node::raft::log::{LogTuning, WalLog};
-use cairn_node::work::leave::REMOVED;
+use cairn_node::work::leave::{REMOVED, STILL_VOTES};
 use cairn_store::disk::FileDisk;
 
 use crate::args::StartArgs;
 #[cfg(all(feature = "crash-points", debug_assertions))]
 use crate::crash;
 use crate::durable::boot_id;
-use crate::failure::Failure;
-use crate::folder::{Folder, advice, is_removed, removed};
+use crate::failure::{CONFLICT, Failure};
+use crate::folder::{Folder, advice, is_removed};
 use crate::signals::Signals;
 use crate::{descriptors, logs, parent};
 
@@ -30,6 +30,8 @@ const BLOCKING_PER_TRANSFER: usize = 4;
 const BLOCKING_SPARE: usize = 64;
 /// How long what still blocks may take in the end.
 const END_PATIENCE: Duration = Duration::from_secs(2);
+/// What becomes of a machine whose node was removed.
+const JOIN_ANEW: &str = "the machine may join as a new node: give node.dir an empty folder, and run `cairnd join`";
 
 pub(crate) fn run(args: &StartArgs) -> Result<(), Failure> {
     if let Some(expected) = args.die_with_parent {
@@ -60,8 +62,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     // Held to the end: two daemons in one folder would destroy each other's work.
     let (folder, identity) = Folder::open(&config.dir, &config.file)?;
     let (cluster, id) = (identity.cluster, identity.node);
-    if is_removed(&config.dir, &identity)? {
-        return Err(removed(id, REMOVED));
+    if is_removed(&config.dir)? {
+        return Err(Failure::new(format!("node {id} does not start: {REMOVED}")).exit(CONFLICT).hint(JOIN_ANEW));
     }
     match folder.disk.tidy_spool(SystemClock::default().wall()) {
         Ok(0) => {}
@@ -85,7 +87,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         catalogue: catalogue.clone(),
     };
     let node = tokio::select! {
-        started = Node::start(config.settings()?, identity.clone(), env, log) => started.map_err(unusable)?,
+        started = Node::start(config.settings()?, identity, env, log) => started.map_err(unusable)?,
         _ = signals.next() => return Ok(()),
     };
     let listen = &config.listen;
@@ -104,14 +106,13 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         std::mem::forget(catalogue.clone());
     }
     ended.map_err(|fault| {
-        // Whose vote may still be wanted may be started once more.
-        if fault == REMOVED
-            && let Err(error) = folder.mark_removed(&identity)
-        {
-            return error;
-        }
-        if fault.starts_with(REMOVED) {
-            return removed(id, &fault);
+        let ended = || Failure::new(format!("node {id} ends: {fault}")).exit(CONFLICT);
+        match fault.as_str() {
+            REMOVED => return ended().hint(JOIN_ANEW),
+            STILL_VOTES => {
+                return ended().hint("leave its folder as it is; start it again if the other nodes lack a quorum");
+            }
+            _ => {}
         }
         Failure::new(format!("the node must not go on: {fault}")).hint(
             "see the lines above; what is committed is safe on the other nodes. Mend the cause before a restart",

@@ -107,7 +107,10 @@ fn check_same(dir: &Path, made: &Names, names: &Names) -> Result<(), Failure> {
             let message = format!("{}: the folder of node {name} is missing, or not whole", dir.join(name).display());
             return Err(Failure::new(message)
                 .exit(CONFLICT)
-                .hint("the others know it and wait for it: restore its folder, or begin anew in another --dir"));
+                .hint(
+                    "the others may know it and wait for it: restore its folder; or, if it was removed from the cluster, let a new \
+                     node join in its place; or begin anew in another --dir",
+                ));
         }
     }
     Ok(())

@@ -12,8 +12,8 @@ use cairn_node::env::real::SystemRng;
 use cairn_store::node::{NodeName, Role};
 
 use super::earlier;
-use crate::durable;
 use crate::failure::{Failure, USAGE};
+use crate::{durable, folder};
 
 /// The first port unless another is chosen: where clients look by default.
 const BASE_PORT: u16 = 7420;
@@ -125,7 +125,10 @@ impl Plan {
             let addresses = [&node.rpc, &node.data, &node.http].map(String::clone);
             addresses.into_iter().zip(["service", "data plane", "HTTP"])
         };
-        let all = self.nodes.iter().flat_map(|node| uses(node).map(move |(address, what)| (node, address, what)));
+        // Whoever was removed does not start, and its machine may have joined again elsewhere.
+        let starts = |node: &&NodePlan| !folder::is_removed(&node.dir).unwrap_or_default();
+        let nodes = self.nodes.iter().filter(starts);
+        let all = nodes.flat_map(|node| uses(node).map(move |(address, what)| (node, address, what)));
         for (node, address, what) in all {
             let Err(e) = TcpListener::bind(&address) else { continue };
             let why = match e.kind() {
