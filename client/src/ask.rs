@@ -1,5 +1,7 @@
 //! The short requests, one method each. All are retried until answered or until the client's time is over.
 
+use std::time::Duration;
+
 use cairn_store::id::{Incarnation, NodeId, RequestId};
 use cairn_store::meta::RestoreStep;
 use cairn_store::name::Name;
@@ -16,6 +18,9 @@ use crate::dial::{Client, Session};
 use crate::request;
 use crate::retry::{Failure, PAUSE_MIN, Retry};
 use crate::save::ANSWER_MAX;
+
+/// The least time that a node gets to tell of the cluster's health: it waits for a quorum first.
+const HEALTH_MIN: Duration = Duration::from_secs(4);
 
 impl Client {
     /// Who the node is that answers.
@@ -181,7 +186,8 @@ impl Client {
 
     /// Why the cluster is not healthy, by what the node that answers knows.
     pub async fn health(&self) -> Result<Health, Error> {
-        self.call(false, |client, context| async move { client.health(context).await.map(Ok) }).await
+        let limit = self.share().max(HEALTH_MIN).min(self.timeout());
+        self.call_within(limit, false, |client, context| async move { client.health(context).await.map(Ok) }).await
     }
 
     /// Which members the node that answers reaches itself.

@@ -64,6 +64,10 @@ pub fn newest_state(dir: &Path, tell: &mut Tell<'_>) -> io::Result<Option<(State
 pub fn fsck(dir: &Path, boot_id: &str, tell: &mut Tell<'_>, moved: &mut dyn FnMut(u64)) -> io::Result<Summary> {
     let disk = FileDisk::unchecked(dir);
     let known = state::read(&disk, tell)?;
+    // What it would do it will not do: it does not run again.
+    let tell: &mut Tell<'_> = &mut |finding| {
+        tell(if known.removed { Finding { node_will: state::REMOVED.into(), ..finding } } else { finding });
+    };
     let catalogue = listed::Listed::open(&disk, boot_id, tell)?;
     let (copies, bytes) = copies::check(&disk, &known, &catalogue, tell, moved)?;
     known.check_log(&disk, copies, tell)?;

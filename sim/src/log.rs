@@ -215,6 +215,10 @@ impl RaftLogStorage<Types> for MemLog {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let index = |id: &Option<LogId>| id.as_ref().map(|id| id.index);
+        if index(&last) < index(&self.store.lock().live.committed) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "cannot truncate what was committed"));
+        }
         self.store.write(Record::Truncate(last));
         self.wake.notify_one();
         Ok(())

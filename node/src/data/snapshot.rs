@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::pieces;
 use crate::core::Core;
 use crate::env::{Env, Stream};
-use crate::raft::machine::Snapshot;
+use crate::raft::machine::{FORGOTTEN, Snapshot};
 use crate::raft::types::{Types, Vote};
 
 /// What comes before the records.
@@ -66,6 +66,11 @@ pub async fn receive(
         loader.add(&piece).map_err(|e| WireError::Body(e.to_string()))?;
     }
     let state = loader.finish().map_err(|e| WireError::Body(e.to_string()))?;
+    // What is in a snapshot was committed.
+    if head.meta.last_log_id.is_some_and(|last| core.view.borrow().is_replaced_by(&last)) {
+        core.stop.fault(FORGOTTEN);
+        return Err(WireError::Body(FORGOTTEN.into()));
+    }
     let snapshot = Snapshot { meta: head.meta, snapshot: state };
     let installed = core.raft.install_full_snapshot(head.vote, snapshot).await.map_err(|e| e.to_string());
     let body = encode(&installed).map_err(WireError::Body)?;

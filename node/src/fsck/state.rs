@@ -21,12 +21,14 @@ use crate::raft::types::LogId;
 
 const NO_START: &str = "not start, and leave it as it is: put it back as it was, or let this machine join as a new node, \
                         in an empty folder";
-const REMOVED: &str = "not start: the machine may join as a new node, in an empty folder";
+pub(super) const REMOVED: &str = "not start: the machine may join as a new node, in an empty folder";
 
 /// What the node knows.
 pub(super) struct Known {
     /// Who it is.
     pub(super) identity: Option<Identity>,
+    /// Whether it was removed from its cluster, and never starts again.
+    pub(super) removed: bool,
     states: Option<States>,
 }
 
@@ -127,7 +129,9 @@ pub(super) fn read(disk: &FileDisk, tell: &mut Tell<'_>) -> io::Result<Known> {
     let identity = read_identity(disk, tell)?;
     let snapshot = read_snapshot(disk, tell)?;
     let states = read_log(disk, snapshot, tell)?;
-    Ok(Known { identity, states })
+    let life = identity.as_ref().map(|identity| identity.incarnation);
+    let removed = life.is_some_and(|life| disk.was_removed(life).unwrap_or_default());
+    Ok(Known { identity, removed, states })
 }
 
 fn read_identity(disk: &FileDisk, tell: &mut Tell<'_>) -> io::Result<Option<Identity>> {

@@ -44,7 +44,21 @@ pub struct View {
     stamped: Option<(u64, Duration)>,
 }
 
+/// What a node ends with whose applied entries are not the leader's. openraft takes it for granted that they are.
+pub const FORGOTTEN: &str = "the leader has other entries than those that were applied here: a voter has lost what it had \
+                             acknowledged (was an older copy of its folder put back?)";
+
 impl View {
+    /// Whether the entry of this id is at or before the last one that was applied.
+    pub fn covers(&self, id: &LogId) -> bool {
+        self.applied.is_some_and(|applied| id.index() <= applied.index())
+    }
+
+    /// Whether an entry that a leader has stands where another one was applied: terms never go down along a log.
+    pub fn is_replaced_by(&self, id: &LogId) -> bool {
+        self.covers(id) && self.applied.is_some_and(|applied| *id > applied)
+    }
+
     /// Reads a snapshot file to its end: `InvalidData` if it is damaged, or of a version that this build does not know.
     pub fn read(source: &mut dyn io::Read) -> io::Result<Self> {
         let place = read_place(source)?;
@@ -284,12 +298,28 @@ mod tests {
         view
     }
 
+    fn id(term: u64, index: u64) -> LogId {
+        LogId { leader_id: CommittedLeaderIdOf::<Types>::new(term), index }
+    }
+
+    #[test]
+    fn what_was_applied_is_replaced_by_nothing() {
+        let mut view = View::default();
+        assert!(!view.is_replaced_by(&id(9, 0)), "nothing was applied");
+        view.applied = Some(id(2, 15));
+        for fits in [id(1, 3), id(2, 15), id(2, 16), id(3, 16)] {
+            assert!(!view.is_replaced_by(&fits), "{fits}");
+        }
+        for other in [id(3, 15), id(3, 12)] {
+            assert!(view.is_replaced_by(&other), "{other}");
+        }
+    }
+
     /// Before the records of the state, which the store has a fixture of. `UPDATE_FIXTURE=1` writes it again: only for
     /// what a release has never written.
     #[test]
     #[allow(clippy::disallowed_methods, reason = "a fixture")]
     fn the_place_of_a_snapshot_has_the_bytes_of_its_version() {
-        let id = |term, index| LogId { leader_id: CommittedLeaderIdOf::<Types>::new(term), index };
         let peer = |number: u128| Peer {
             rpc: format!("n{number}:7420"),
             data: format!("n{number}:7421"),

@@ -13,6 +13,7 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 use tarpc::context::Context;
 
+use super::machine::FORGOTTEN;
 use super::types::{LogId, Types};
 use crate::core::Core;
 use crate::errand::{Errand, Report};
@@ -101,7 +102,18 @@ impl Peer for PeerServer {
         _: Context,
         request: AppendEntriesRequest<Types>,
     ) -> Result<AppendEntriesResponse<Types>, Stopped> {
-        self.core().raft.append_entries(request).await.map_err(stopped)
+        let core = self.core();
+        let replaced = {
+            let view = core.view.borrow();
+            let sent = request.prev_log_id.iter().copied().chain(request.entries.iter().map(|entry| entry.log_id));
+            sent.take_while(|id| view.covers(id)).any(|id| view.is_replaced_by(&id))
+        };
+        let answer = core.raft.append_entries(request).await.map_err(stopped)?;
+        // Whoever was deposed may still send what never counted.
+        if replaced && !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            core.stop.fault(FORGOTTEN);
+        }
+        Ok(answer)
     }
 
     async fn vote(self, _: Context, request: VoteRequest<Types>) -> Result<VoteResponse<Types>, Stopped> {

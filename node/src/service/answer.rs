@@ -100,8 +100,7 @@ impl Core {
                 Error::new(Code::Conflict, message).hint("ask another executor node; see `cairn node ls`")
             }
             Rejection::NotDraining(_) | Rejection::LastCopy(_) => {
-                Error::new(Code::Conflict, format!("the removal stopped half-way: {name}: {rejection}"))
-                    .hint("`cairn node drain` moves away what is left; `cairn node undrain` ends the emptying")
+                Error::new(Code::Conflict, format!("{name}: {rejection}"))
             }
             Rejection::LastNode | Rejection::NotEmptied { .. } | Rejection::NodeRemoved(_) => {
                 Error::new(Code::Conflict, rejection.to_string())

@@ -35,7 +35,7 @@ impl Service {
         force: bool,
         wait: Duration,
     ) -> Result<Removal, Error> {
-        let view = self.core.read(self.deadline(wait)).await?;
+        let view = self.heard_view(self.deadline(wait)).await?;
         let member = view.state.node_named(&node).ok_or_else(|| no_such_node(&node))?.clone();
         self.blocking(move || foretell(&view, &member, force)).await
     }
@@ -50,10 +50,10 @@ impl Service {
             return self.end_removal(&view, request.node, until).await;
         };
         let name = &member.profile.name;
-        let (seen, asked) = (member.clone(), view.clone());
+        let (seen, asked) = (member.clone(), self.heard_view(deadline).await?);
         let foretold = self.blocking(move || foretell(&asked, &seen, request.force)).await?;
         if let Some(refusal) = foretold.refusal {
-            return Err(refusal);
+            return Err(if request.begun { half_way(name, &refusal) } else { refusal });
         }
         if !member.draining {
             if request.begun {
@@ -72,14 +72,14 @@ impl Service {
         }
         let state = core.now().state;
         if foretold.copies + foretold.owned > 0 {
-            self.give_up(state, &member, request.force, deadline).await?;
+            self.give_up(state, &member, request.force, deadline).await.map_err(|error| half_way(name, &error))?;
             return running(left);
         }
         let command = Command::Remove { node: member.id, incarnation: member.incarnation };
         match core.propose(command, deadline).await? {
             // A save that was under way has put another copy there, or a name was registered.
             Ok(_) | Err(Rejection::NotEmptied { .. }) => running(left),
-            Err(rejection) => Err(refused(name, &rejection)),
+            Err(rejection) => Err(half_way(name, &refused(name, &rejection))),
         }
     }
 
@@ -131,20 +131,36 @@ impl Service {
     }
 
     pub(super) async fn why_not_stop(&self, node: NodeName, wait: Duration) -> Result<Health, Error> {
-        let mut view = self.core.read(self.deadline(wait)).await?;
+        let view = self.heard_view(self.deadline(wait)).await?;
         let member = view.state.node_named(&node).ok_or_else(|| no_such_node(&node))?.clone();
-        // The log says of a node that stopped a moment ago that it is up: who is not heard now is not counted on.
+        self.blocking(move || Health { reasons: reasons_to_go_on(&view, &member) }).await
+    }
+
+    /// The newest state, but for who is up: the log says that of a node that stopped a moment ago, too. Who is not heard now is
+    /// not counted on.
+    async fn heard_view(&self, deadline: Duration) -> Result<View, Error> {
+        let mut view = self.core.read(deadline).await?;
         let heard = self.heard().await.ok_or_else(|| Error::unavailable("no leader tells whom it hears"))?;
         let fresh = u64::try_from((self.core.limits.down_after / FRESH_PART).as_millis()).unwrap_or(u64::MAX);
         let leader = self.core.leader();
         let silent = |id: &NodeId| leader != Some(*id) && heard.get(id).is_none_or(|silence| *silence > fresh);
         view.state = view.state.foretell_down(view.state.members.keys().copied().filter(silent));
-        self.blocking(move || Health { reasons: reasons_to_go_on(&view, &member) }).await
+        Ok(view)
     }
 }
 
 fn segments(state: &State) -> impl Iterator<Item = &cairn_store::segment::Segment> {
     state.segments.values().map(Arc::as_ref)
+}
+
+/// What keeps a removal from going on, once it has begun: some of it was done, and stays so.
+fn half_way(name: &NodeName, error: &Error) -> Error {
+    Error { message: format!("the removal of {name} stopped half-way: {}", error.message), ..error.clone() }
+        .unknown()
+        .hint(format!(
+            "{name} is still being emptied, and may own nothing any more: `cairn node drain {name}` moves away what is left, \
+             `cairn node undrain {name}` ends it"
+        ))
 }
 
 /// Whether a member that is being emptied has still to give its vote, or the lead, to another one.

@@ -75,6 +75,7 @@ impl Folder {
                 Err(e) if e.kind() == ErrorKind::WouldBlock && tries > 0 => tries -= 1,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     return Err(Failure::new(e.to_string())
+                        .exit(CONFLICT)
                         .hint("end that one first, or give this node a node.dir of its own"));
                 }
                 Err(e) => return Err(spoilt(e)),

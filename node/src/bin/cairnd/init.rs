@@ -6,7 +6,7 @@ use cairn_store::id::{ClusterId, Incarnation, NodeId};
 
 use crate::args::InitArgs;
 use crate::failure::{CONFLICT, Failure};
-use crate::folder::{Folder, Joining, check_unused, identity, new_id};
+use crate::folder::{Folder, Joining, check_unused, identity, is_removed, new_id};
 use crate::former::Former;
 use crate::output;
 
@@ -54,7 +54,9 @@ fn refuse_used(config: &Config) -> Result<(), Failure> {
     let Some(known) = identity(&config.dir)? else { return Ok(()) };
     let (dir, file) = (config.dir.display(), config.file.display());
     let message = format!("{dir} holds node {} of cluster {} already", known.node, known.cluster);
-    Err(Failure::new(message)
-        .exit(CONFLICT)
-        .hint(format!("start it with `cairnd start --config {file}`, or give node.dir an empty folder")))
+    let hint = match is_removed(&config.dir)? {
+        true => "it was removed from its cluster: give node.dir an empty folder".to_owned(),
+        false => format!("start it with `cairnd start --config {file}`, or give node.dir an empty folder"),
+    };
+    Err(Failure::new(message).exit(CONFLICT).hint(hint))
 }

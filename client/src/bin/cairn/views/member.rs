@@ -145,7 +145,8 @@ impl View for Removal<'_> {
         }
         if self.under_replicated > 0 {
             let thin = versions(self.under_replicated);
-            lines.push(format!("{thin} {would}have too few copies until they are repaired"));
+            let have = if self.removed && self.under_replicated == 1 { "has" } else { "have" };
+            lines.push(format!("{thin} {would}{have} too few copies until that is repaired"));
         }
         if self.lost > 0 {
             let lost = versions(self.lost);
