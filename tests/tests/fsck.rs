@@ -129,7 +129,7 @@ fn every_part_of_a_stopped_nodes_folder_is_checked() {
     });
 
     // While it runs it keeps its folder to itself.
-    let running = fsck(&node.dir, "json").expect(1);
+    let running = fsck(&node.dir, "json").expect(4);
     assert!(running.error()["message"].as_str().unwrap().contains("another daemon runs"), "{running:?}");
 
     cluster.signal("n3", Signal::TERM);
