@@ -61,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
     }
 
     // Claim, without bytes: back again. Then all of it goes.
-    println!("epoch {} belongs to {}", here.claim(request::new_id(), &name).await?.epoch, saved.owner);
+    println!("epoch {} belongs to {}", here.claim(request::new_id(), &name, None).await?.epoch, saved.owner);
     here.remove(request::new_id(), &name, None).await?;
     Ok(())
 }

@@ -32,8 +32,8 @@ pub use error::{Code, Error, Outcome};
 pub use member::{Block, Drain, Loss, Removal, RemoveNodeRequest};
 pub use recovery::{Adopted, Adoption, Leftover, Recovery, RestoreRequest};
 pub use segment::{
-    ClaimRequest, Claimed, ListRequest, PinRequest, ReleaseRequest, RemoveRequest, SegmentDetail, SegmentSummary,
-    UnpinRequest, VersionDetail,
+    ClaimRequest, Claimed, ListRequest, PinRequest, ReleaseRequest, RemoveRequest, RenewRequest, SegmentDetail,
+    SegmentSummary, UnpinRequest, VersionDetail,
 };
 pub use transfer::{LoadRequest, Loaded, Replica, SaveRequest, Saved, Source};
 pub use watch::{Event, WatchRequest, Watched};
@@ -78,6 +78,8 @@ pub trait Cairn {
     async fn remove(request: RemoveRequest) -> Result<(), Error>;
     /// Makes the node asked the owner.
     async fn claim(request: ClaimRequest) -> Result<Claimed, Error>;
+    /// The owner's lease begins anew; tells how long it lasts from when it was asked.
+    async fn renew(request: RenewRequest) -> Result<Duration, Error>;
     /// Gives ownership up.
     async fn release(request: ReleaseRequest) -> Result<(), Error>;
     /// The members.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::api::{
     ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo,
     PAGE_MAX, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal, RemoveNodeRequest, RemoveRequest,
-    Repairs, RestoreRequest, SegmentDetail, SegmentSummary, UnpinRequest,
+    RenewRequest, Repairs, RestoreRequest, SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use crate::dial::{Client, Session};
 use crate::request;
@@ -118,29 +118,35 @@ impl Client {
     /// use cairn_client::api::Code;
     /// use cairn_client::request;
     ///
-    /// match client.claim(request::new_id(), &"jobs/one".parse()?).await {
+    /// match client.claim(request::new_id(), &"jobs/one".parse()?, None).await {
     ///     Ok(claimed) => println!("{} owns it, in epoch {}", claimed.owner, claimed.epoch),
     ///     Err(error) if error.code == Code::NotFound => println!("nothing was saved yet"),
     ///     Err(error) => return Err(error.into()),
     /// }
     /// # Ok(()) }
     /// ```
-    pub async fn claim(&self, request: RequestId, name: &Name) -> Result<Claimed, Error> {
+    pub async fn claim(&self, request: RequestId, name: &Name, lease: Option<Duration>) -> Result<Claimed, Error> {
         let mut retry = Retry::new(self.timeout(), true);
         loop {
-            match self.claim_once(&mut retry, request, name).await {
+            match self.claim_once(&mut retry, request, name, lease).await {
                 Ok(claimed) => return Ok(claimed),
                 Err(failure) => retry.again(failure).await?,
             }
         }
     }
 
-    async fn claim_once(&self, retry: &mut Retry, request: RequestId, name: &Name) -> Result<Claimed, Failure> {
+    async fn claim_once(
+        &self,
+        retry: &mut Retry,
+        request: RequestId,
+        name: &Name,
+        lease: Option<Duration>,
+    ) -> Result<Claimed, Failure> {
         let session = self.session(retry.left()).await?;
         let hello = self.greet(&session, retry).await?;
         retry.at(hello.incarnation);
         let request = request.step(&hello.incarnation.to_string());
-        let request = ClaimRequest { request, wait: self.wait_in_all(), name: name.clone() };
+        let request = ClaimRequest { request, wait: self.wait_in_all(), name: name.clone(), lease };
         let limit = self.share().min(retry.left());
         self.ask(&session, limit, |client, context| async move { client.claim(context, request).await }).await
     }
@@ -154,6 +160,17 @@ impl Client {
             .await;
         // Nothing of the request itself was sent yet.
         hello.map_err(|failure| Failure { sent: false, ..failure })
+    }
+
+    /// The owner's lease begins anew. Each renewal has a request of its own. Tells how long the lease lasts: the holder counts from
+    /// before it asked, and must have ended its work before that is over.
+    pub async fn renew(&self, request: RequestId, name: &Name, epoch: Epoch) -> Result<Duration, Error> {
+        let request = RenewRequest { request, wait: self.wait_in_all(), name: name.clone(), epoch };
+        self.call(true, |client, context| {
+            let request = request.clone();
+            async move { client.renew(context, request).await }
+        })
+        .await
     }
 
     /// Gives ownership up.

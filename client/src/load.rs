@@ -4,6 +4,8 @@
 //! [`deliver`](crate::deliver) then copies from the node's local storage when that is on this machine, and else
 //! fetches over its data plane. A copy that does not verify while it is delivered is loaded once more, anew.
 
+use std::time::Duration;
+
 use cairn_store::id::{Incarnation, RequestId};
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
@@ -28,6 +30,8 @@ pub struct LoadOptions {
     pub on: Option<NodeName>,
     /// Become the owner too.
     pub claim: bool,
+    /// With a claim: for how long nobody else takes it over, if it is not renewed.
+    pub lease: Option<Duration>,
     /// Without a quorum: it may be old, and gives no ownership.
     pub stale: bool,
     /// Where the bytes go; none: they stay in the node's local storage, at [`Loaded::path`].
@@ -48,6 +52,7 @@ impl LoadOptions {
             version: None,
             on: None,
             claim: false,
+            lease: None,
             stale: false,
             output: None,
             range: None,
@@ -79,7 +84,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn load(&self, options: LoadOptions) -> Result<Loaded, Fault> {
-        let LoadOptions { name, version, on, claim, stale, output, range, request, observer } = options;
+        let LoadOptions { name, version, on, claim, lease, stale, output, range, request, observer } = options;
         if let Some(output) = output.clone() {
             // Before any node is asked: nothing is claimed for an output that cannot be written.
             let (checked, wanted) = (output.clone(), range.is_some());
@@ -90,7 +95,7 @@ impl Client {
             }
         }
         let wait = self.wait_in_all();
-        let mut asked = LoadRequest { request, wait, name, version, on, claim, stale };
+        let mut asked = LoadRequest { request, wait, name, version, on, claim, lease, stale };
         let mut loaded = self.bring(&asked, observer.as_ref()).await?;
         let Some(output) = output else { return Ok(loaded) };
         for _ in 1..DELIVERIES_MAX {
@@ -98,7 +103,7 @@ impl Client {
                 // Bad, or retired meanwhile: from elsewhere, or the newest again; what was claimed is claimed.
                 Err(Undelivered::BadCopy(_)) => {
                     let version = if loaded.claimed { Some(loaded.version) } else { asked.version };
-                    asked = LoadRequest { request: request::new_id(), version, claim: false, ..asked };
+                    asked = LoadRequest { request: request::new_id(), version, claim: false, lease: None, ..asked };
                     let better = self.bring(&asked, observer.as_ref()).await;
                     let better = better.map_err(|fault| if loaded.claimed { fault.unknown() } else { fault })?;
                     loaded = Loaded { claimed: loaded.claimed, ..better };

@@ -28,8 +28,8 @@ use std::time::Duration;
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest,
     LoadRequest, Loaded, NodeInfo, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal,
-    RemoveNodeRequest, RemoveRequest, Repairs, RestoreRequest, SaveRequest, Saved, SegmentDetail, SegmentSummary,
-    UnpinRequest, WatchRequest, Watched,
+    RemoveNodeRequest, RemoveRequest, RenewRequest, Repairs, RestoreRequest, SaveRequest, Saved, SegmentDetail,
+    SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::codec;
 use cairn_store::name::Name;
@@ -149,6 +149,10 @@ impl Cairn for Service {
 
     async fn claim(self, _: Context, request: ClaimRequest) -> Result<Claimed, Error> {
         self.claim_here(request).await
+    }
+
+    async fn renew(self, _: Context, request: RenewRequest) -> Result<Duration, Error> {
+        self.renew_lease(request).await
     }
 
     async fn release(self, _: Context, request: ReleaseRequest) -> Result<(), Error> {

@@ -182,6 +182,7 @@ impl Cluster {
             version: None,
             on: None,
             claim: false,
+            lease: None,
             stale: false,
         })
     }

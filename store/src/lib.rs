@@ -1,6 +1,6 @@
 //! What is kept, and the rules of keeping. No network, no async, no clock.
 //!
-//! - the vocabulary, one type a file: [`name`], [`id`], [`time`], [`digest`], [`segment`], [`node`];
+//! - the vocabulary, one type a file: [`name`], [`id`], [`time`], [`digest`], [`segment`], [`lease`], [`node`];
 //! - [`meta`]: the replicated state machine. Commands go in, replies come out; the state changes nowhere else;
 //! - [`plan`]: every decision (where copies go, whether enough are durable, whom to ask first) as a pure function:
 //!   a view goes in, a plan comes out;
@@ -15,6 +15,7 @@ pub mod crash;
 pub mod digest;
 pub mod disk;
 pub mod id;
+pub mod lease;
 pub mod meta;
 pub mod name;
 pub mod node;

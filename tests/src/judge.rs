@@ -164,7 +164,7 @@ impl Judge {
             let at = site.hosts[index].client(TRY);
             if owner.is_none() {
                 // Nobody's, or nothing.
-                let _ = site.wait(at.claim(request::new_id(), name));
+                let _ = site.wait(at.claim(request::new_id(), name, None));
             }
             let source = Source::stream(std::io::Cursor::new(format!("the last of {name}").into_bytes()));
             let saved = site.wait(at.save(SaveOptions::new(name.clone(), source)));

@@ -171,7 +171,7 @@ fn claim_release_and_rm_print_their_keys() {
     let cluster = CLUSTER.get();
     saved(&cluster, "keys/names");
     let claimed = success(cluster.cairn("n2", ["claim", "keys/names"]));
-    keys(&claimed, "name owner epoch head");
+    keys(&claimed, "name owner epoch head lease_ms");
     let released = success(cluster.cairn("n2", ["release", "keys/names", "--epoch", "2"]));
     keys(&released, "name owner epoch");
     assert!(released["owner"].is_null());

@@ -326,7 +326,7 @@ fn unreadable(stopped: &Stopped, digest: &str) {
     // Whoever runs there by another way keeps it to itself.
     let lock = fs::File::open(dir.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let running = fsck(&at, "json").expect(1);
+    let running = fsck(&at, "json").expect(4);
     assert!(running.error()["message"].as_str().unwrap().contains("another daemon runs"), "{running:?}");
     drop(lock);
     fs::remove_file(dir.join("lock")).unwrap();

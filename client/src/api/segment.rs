@@ -66,6 +66,8 @@ pub struct SegmentDetail {
     pub waiting_for: Option<String>,
     /// Free words of the user.
     pub labels: BTreeMap<String, String>,
+    /// How long the owner's lease lasts from now on; none if it has none.
+    pub lease: Option<Duration>,
     /// The log index of the last change.
     pub revision: u64,
 }
@@ -137,6 +139,8 @@ pub struct ClaimRequest {
     pub wait: Duration,
     /// The segment.
     pub name: Name,
+    /// For how long nobody else takes it over, if it is not renewed; none: not at all.
+    pub lease: Option<Duration>,
 }
 
 /// A finished claim.
@@ -150,6 +154,19 @@ pub struct Claimed {
     pub epoch: Epoch,
     /// The head that it owns.
     pub head: Option<Version>,
+}
+
+/// The lease begins anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewRequest {
+    /// Another one for each renewal; the same at every retry.
+    pub request: RequestId,
+    /// How long the client will go on asking.
+    pub wait: Duration,
+    /// The segment.
+    pub name: Name,
+    /// The ownership.
+    pub epoch: Epoch,
 }
 
 /// Gives ownership up.

@@ -89,6 +89,8 @@ pub struct LoadRequest {
     pub on: Option<NodeName>,
     /// Become the owner too.
     pub claim: bool,
+    /// With a claim: for how long nobody else takes it over, if it is not renewed.
+    pub lease: Option<Duration>,
     /// Without a quorum, by what the node knows: it may be old, and gives no ownership.
     pub stale: bool,
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use cairn_client::api::{
     Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest,
     LoadRequest, Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal,
-    RemoveNodeRequest, RemoveRequest, Repairs, RestoreRequest, SaveRequest, Saved, SegmentDetail, SegmentSummary,
-    UnpinRequest, WatchRequest, Watched,
+    RemoveNodeRequest, RemoveRequest, RenewRequest, Repairs, RestoreRequest, SaveRequest, Saved, SegmentDetail,
+    SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::codec::answering;
 use cairn_client::wire::{self, Greeting, Offer, Pull, PullAnswer, Welcome};
@@ -343,6 +343,10 @@ impl Cairn for Fake {
         self.state.lock().unwrap().claims_seen.push(request.request);
         self.answer().await;
         Ok(Claimed { name: request.name, owner: node(), epoch: Epoch(2), head: None })
+    }
+
+    async fn renew(self, _: Context, _: RenewRequest) -> Result<Duration, Error> {
+        panic!("nothing asks for it")
     }
 
     async fn release(self, _: Context, _: ReleaseRequest) -> Result<(), Error> {

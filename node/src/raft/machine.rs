@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cairn_store::crash_point;
 use cairn_store::meta::apply::Position;
-use cairn_store::meta::{History, State};
+use cairn_store::meta::{History, State, Watched};
 use cairn_store::record;
 use cairn_store::time::LogTime;
 use futures::{Stream, TryStreamExt};
@@ -204,7 +204,7 @@ impl RaftStateMachine<Types> for Machine {
             let at = Position { term: id.committed_leader_id().term, index: id.index() };
             let reply = match entry.payload {
                 EntryPayload::Normal(app) => {
-                    let before = self.view.state.segments.clone();
+                    let before = Watched::of(&self.view.state);
                     let reply = self.view.state.apply(at, &app.0);
                     if let Err(rejection) = &reply {
                         tracing::debug!(index = at.index, ?rejection, "an entry was refused");

@@ -274,6 +274,7 @@ fn takes_space(command: &Command) -> bool {
         | Command::Commit { .. }
         | Command::Confirm { .. }
         | Command::Claim { .. }
+        | Command::Lease { .. }
         | Command::Restore { .. }
         | Command::Readmit { .. }
         | Command::Pin { .. } => true,
@@ -292,6 +293,8 @@ fn takes_space(command: &Command) -> bool {
         | Command::Remove { .. }
         | Command::Restored { .. }
         | Command::Resume
+        | Command::Renew { .. }
+        | Command::Lapse { .. }
         | Command::Release { .. }
         | Command::Expire { .. } => false,
     }

@@ -1,5 +1,7 @@
 //! Rejections of the state machine in the words of the public contract.
 
+use std::time::Duration;
+
 use cairn_client::api::{Code, Error};
 use cairn_store::meta::{Outcome, Rejection, Reply};
 use cairn_store::name::Name;
@@ -64,6 +66,21 @@ impl Core {
                 Error::new(Code::Conflict, format!("the newest version of {name} is {head}"))
                     .hint(format!("see `cairn history {name}`"))
             }
+            Rejection::Leased { owner, until } => {
+                let left = Duration::from_millis(until.0.saturating_sub(self.now().state.time.0));
+                let message = format!(
+                    "{name} is owned by node {} under a lease for another {} at most, if it is not renewed",
+                    self.name_of(*owner),
+                    humantime::format_duration(left)
+                );
+                Error::new(Code::Conflict, message)
+                    .hint("try again when the lease is over, or have its holder release it")
+            }
+            Rejection::NoLease => Error::new(
+                Code::Conflict,
+                format!("{name} has no lease that could be renewed: it is over, or was released"),
+            )
+            .hint(format!("`cairn claim {name} --lease TIME` begins another one, if nobody else has taken over")),
             Rejection::StorageOnly => {
                 Error::new(Code::Conflict, "a storage-only node cannot own a segment").hint("ask an executor node")
             }
@@ -123,6 +140,7 @@ impl Core {
             | Rejection::OtherSource(_)
             | Rejection::Recovering
             | Rejection::NotRecovering
+            | Rejection::NotLapsed
             | Rejection::OwnersCopy => Error::new(Code::Internal, format!("{name}: {rejection}")),
         }
     }

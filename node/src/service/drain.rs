@@ -73,12 +73,16 @@ fn tell(state: &State, member: &Member, plan: &Plan) -> Drain {
         let stuck = stuck.contains_key(&key);
         Block { name: tie.name, version: Some(tie.version), size: tie.size, stuck, reason }
     });
-    let owned = state.owned_by(member.id).map(|segment| Block {
-        name: segment.name.clone(),
-        version: None,
-        size: 0,
-        stuck: false,
-        reason: "the node owns it; that ends in a moment".into(),
+    let owned = state.owned_by(member.id).map(|segment| {
+        let lease = state.lease(segment.id).map(|lease| lease.remaining(state.time));
+        let reason = match lease {
+            None => "the node owns it; that ends in a moment".into(),
+            Some(left) => format!(
+                "the node owns it under a lease, for another {} if that is not renewed: end what runs there",
+                humantime::format_duration(left)
+            ),
+        };
+        Block { name: segment.name.clone(), version: None, size: 0, stuck: lease.is_some(), reason }
     });
     // Whoever stays keeps what it has. Else what is stuck comes first; there may be a million of either.
     let draining = state.members.get(&member.id).is_some_and(|member| member.draining);

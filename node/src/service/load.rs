@@ -6,11 +6,12 @@ use std::time::Duration;
 use cairn_client::api::{self, Code, Error, LoadRequest, Loaded, POLL, Progress, Source};
 use cairn_store::crash_point;
 use cairn_store::id::{CopyId, NodeId, RequestId};
-use cairn_store::meta::{Command, Outcome, Rejection};
+use cairn_store::meta::{Outcome, Rejection};
 use cairn_store::node::Role;
 use cairn_store::segment::{CopyState, Epoch, Segment, Standing, Version, VersionRecord};
 
 use super::answer::{no_such_name, no_such_node, unexpected, without_version};
+use super::names::claim_of;
 use super::save::until;
 use super::{Service, WAIT_MAX};
 use crate::core::Core;
@@ -183,16 +184,10 @@ impl Loading<'_> {
     /// Becomes the owner of the head that was loaded; none if it moved meanwhile.
     async fn claim(&self, attempt: u32, deadline: Duration) -> Result<Option<Epoch>, Error> {
         let Fetch { core, segment, .. } = self.fetch;
-        let Segment { id, name, epoch, head, .. } = segment;
+        let Segment { name, epoch, .. } = segment;
         let step = claim_step(self.request, attempt);
         let deadline = deadline.max(core.env.clock.now() + self.request.wait);
-        let command = Command::Claim {
-            request: until(core, step, deadline),
-            segment: *id,
-            epoch: *epoch,
-            head: *head,
-            node: core.me(),
-        };
+        let command = claim_of(until(core, step, deadline), segment, core.me(), self.request.lease);
         crash_point!("claim.begin");
         let reply = core.propose_and_see(command, deadline).await?;
         crash_point!("claim.done");

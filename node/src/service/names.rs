@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use cairn_client::api::{
-    ClaimRequest, Claimed, Code, Error, PinRequest, ReleaseRequest, RemoveRequest, UnpinRequest,
+    ClaimRequest, Claimed, Code, Error, PinRequest, ReleaseRequest, RemoveRequest, RenewRequest, UnpinRequest,
 };
 use cairn_store::crash_point;
-use cairn_store::id::{RequestId, SegmentId};
+use cairn_store::id::{NodeId, RequestId, SegmentId};
 use cairn_store::meta::{Command, Outcome, Rejection, Reply, Request, Scope};
 use cairn_store::name::Name;
 use cairn_store::node::Role;
@@ -28,11 +28,7 @@ impl Service {
         let deadline = self.deadline(request.wait);
         // On another node it is another claim: at an address there may be another node by now.
         let step = |what: &str| until(core, request.request.step(&format!("{what} {name} {}", core.me())), deadline);
-        let claim = |request, segment: &Segment| {
-            // A bare claim passes the head that it looked up (R3).
-            let Segment { id: segment, epoch, head, .. } = *segment;
-            Command::Claim { request, segment, epoch, head, node: core.me() }
-        };
+        let claim = |request_of_step, segment: &Segment| claim_of(request_of_step, segment, core.me(), request.lease);
         let (first, second) = (step("claim"), step("claim what was read"));
         // What this node has applied is nearly always the newest, and a claim on anything older is refused: so one round
         // is enough.
@@ -72,6 +68,17 @@ impl Service {
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    pub(super) async fn renew_lease(&self, request: RenewRequest) -> Result<Duration, Error> {
+        let RenewRequest { request: id, wait, name, epoch } = request;
+        let state = self.core.read(self.deadline(wait)).await?.state;
+        let segment = state.by_name(&name).ok_or_else(|| no_such_name(&name))?;
+        // It stays the same for as long as the ownership lasts.
+        let span = state.leases.get(&segment.id).map(|lease| lease.span);
+        let what = format!("renew {epoch}");
+        self.change(&name, id, &what, wait, |request, segment| Command::Renew { request, segment, epoch }).await?;
+        span.ok_or_else(|| unexpected(&Outcome::Done))
     }
 
     pub(super) async fn release_segment(&self, request: ReleaseRequest) -> Result<(), Error> {
@@ -127,6 +134,15 @@ impl Service {
             }
         };
         core.answer(name, reply).map(drop)
+    }
+}
+
+/// The command by which a node becomes the owner of what it saw (R3).
+pub(super) fn claim_of(request: Request, seen: &Segment, node: NodeId, lease: Option<Duration>) -> Command {
+    let Segment { id: segment, epoch, head, .. } = *seen;
+    match lease {
+        None => Command::Claim { request, segment, epoch, head, node },
+        Some(span) => Command::Lease { request, segment, epoch, head, node, span },
     }
 }
 

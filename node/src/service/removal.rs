@@ -110,8 +110,8 @@ impl Service {
         });
         let take = |(name, command)| async move {
             match self.core.propose(command, deadline).await? {
-                // The segment, or the version, is gone by itself.
-                Err(Rejection::NoSuchSegment | Rejection::NoSuchVersion(_)) => Ok(()),
+                // The segment, or the version, is gone by itself; and what is leased waits until that is over.
+                Err(Rejection::NoSuchSegment | Rejection::NoSuchVersion(_) | Rejection::Leased { .. }) => Ok(()),
                 reply => self.core.answer(&name, Reply::from(reply)).map(drop),
             }
         };

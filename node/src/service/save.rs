@@ -340,6 +340,13 @@ fn check_segment(core: &Core, segment: &Segment, request: &SaveRequest) -> Resul
             _ => refused,
         };
     }
+    if request.epoch.is_none() && core.view.borrow().state.lease(segment.id).is_some() {
+        let message = format!("{name} is leased: a save has to tell its epoch, {} now", segment.epoch);
+        let error = Error::new(Code::Conflict, message);
+        return Err(
+            error.hint("pass --epoch E (CAIRN_EPOCH), as the claim told it: whoever lost the lease must not save")
+        );
+    }
     if request.epoch.is_some_and(|epoch| epoch != segment.epoch) {
         return refuse(Rejection::StaleEpoch { current: segment.epoch });
     }

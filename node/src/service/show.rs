@@ -40,6 +40,7 @@ impl Service {
             replicas_wanted: head.map(|record| record.wanted),
             waiting_for: head.and_then(|record| waiting_for(&state, segment, record)),
             labels: segment.labels.clone(),
+            lease: state.lease(segment.id).map(|lease| lease.remaining(state.time)),
             revision: segment.revision,
         })
     }

@@ -32,16 +32,22 @@ impl Disowning {
             return;
         }
         // Every segment is looked at: not where other tasks wait.
-        let (segments, owners) = (state.segments.clone(), left.clone());
+        let (known, owners) = (state.clone(), left.clone());
         let found = core.env.blocking(move || {
-            let owned = segments.values().filter_map(|segment| Some((segment.id, segment.owner?)));
-            owned.filter(|(_, owner)| owners.contains(owner)).take(ENDED_MAX).collect::<Vec<_>>()
+            let owned = known.segments.values().filter_map(|segment| Some((segment.id, segment.owner?)));
+            let mut owned = owned.filter(|(_, owner)| owners.contains(owner)).peekable();
+            let nothing = owned.peek().is_none();
+            // What is leased stays until that is over (R5).
+            (
+                nothing,
+                owned.filter(|(segment, _)| known.lease(*segment).is_none()).take(ENDED_MAX).collect::<Vec<_>>(),
+            )
         });
-        let Ok(found) = found.await else { return };
-        if found.is_empty() {
+        let Ok((nothing, free)) = found.await else { return };
+        if nothing {
             self.done.extend(left);
         }
-        let commands = found.into_iter().map(|(segment, node)| propose(core, Command::Disown { segment, node }));
+        let commands = free.into_iter().map(|(segment, node)| propose(core, Command::Disown { segment, node }));
         futures::stream::iter(commands).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
     }
 }

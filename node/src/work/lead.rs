@@ -59,6 +59,7 @@ pub async fn lead(core: Arc<Core>) {
             }
             mark(&core, &view.state, now.saturating_sub(since)).await;
             expire(&core, &view.state).await;
+            lapse(&core, &view).await;
             disowning.look(&core, &view.state).await;
             // With the marks that were just made: whoever is back keeps its vote.
             let view = core.now();
@@ -119,6 +120,16 @@ async fn expire(core: &Core, state: &State) {
     let due: Vec<_> = due.take(EXPIRE_MAX).map(|(_, segment)| *segment).collect();
     for segment in due {
         propose(core, Command::Expire { segment }).await;
+    }
+}
+
+/// Ends the leases that are over, so that watchers are told. Whoever claims does not wait for that.
+async fn lapse(core: &Core, view: &View) {
+    let Some(term) = core.leading() else { return };
+    let now = view.clock(term, core.env.clock.now());
+    let over = view.state.leases.iter().filter(|(_, lease)| !lease.is_live(now)).map(|(segment, _)| *segment);
+    for segment in over.take(EXPIRE_MAX).collect::<Vec<_>>() {
+        propose(core, Command::Lapse { segment }).await;
     }
 }
 

@@ -189,12 +189,13 @@ impl Desk {
                 self.save(&client, save, patience).await
             }
             Ask::Load { version, claim, stale } => {
-                let load = LoadRequest { request, wait, name, version, on: None, claim, stale };
+                let load =
+                    LoadRequest { request, wait, name, version, on: None, claim, lease: lease_of(request), stale };
                 self.load(&client, load, patience).await?
             }
             Ask::Claim => {
                 let answer = client.call(true, |rpc, context| {
-                    let claim = ClaimRequest { request, wait, name: name.clone() };
+                    let claim = ClaimRequest { request, wait, name: name.clone(), lease: lease_of(request) };
                     async move { rpc.claim(context, claim).await }
                 });
                 match answer.await {
@@ -370,6 +371,14 @@ impl Drop for Saving<'_> {
             }
         }
     }
+}
+
+/// One claim in four is for a lease of some seconds; the same at every retry.
+fn lease_of(request: RequestId) -> Option<Duration> {
+    let drawn = request.0.as_u128();
+    drawn
+        .is_multiple_of(4)
+        .then(|| Duration::from_millis(1_000 + u64::try_from(drawn / 4 % 3_000).unwrap_or_default()))
 }
 
 pub(super) fn file_of(request: RequestId) -> String {

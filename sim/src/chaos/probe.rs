@@ -42,7 +42,9 @@ pub(super) async fn probe(desk: &Desk, name: &Name, rng: &SplitMix) -> anyhow::R
             | Command::Join { .. }
             | Command::Disown { .. }
             | Command::Abandon { .. }
-            | Command::Remove { .. },
+            | Command::Remove { .. }
+            | Command::Renew { .. }
+            | Command::Lapse { .. },
             _,
         ) => Ok(()),
         (command, Ok(Some(Ok(Decided { reply: Ok(outcome), .. })))) => {
@@ -63,7 +65,7 @@ impl Probe<'_> {
     fn command(&self) -> Option<Command> {
         let segment = self.state.by_name(self.name).cloned();
         let with_segment = || segment.clone();
-        Some(match self.rng.below(23) {
+        Some(match self.rng.below(24) {
             0 => {
                 let member = self.state.members.values().next()?;
                 let cluster = if self.rng.below(2) == 0 { self.state.cluster? } else { ClusterId(self.uuid()) };
@@ -132,6 +134,7 @@ impl Probe<'_> {
             // Storage-only nodes own nothing. Of one that is emptied that is no refusal.
             20 => Command::Disown { segment: with_segment()?.id, node: self.storage()? },
             21 => self.end_too_early()?,
+            22 => self.lease()?,
             _ => {
                 // The id of an answered request, for something else. Its answer is kept for a while yet.
                 let old = self.state.answers.iter().filter(|(_, answer)| answer.until > self.state.time.after(KEPT));
@@ -140,6 +143,17 @@ impl Probe<'_> {
                 Command::Pin { request, segment: self.unknown(), version: Version(FAR) }
             }
         })
+    }
+
+    /// The end of a lease that is not over, or a renewal, by whomever.
+    fn lease(&self) -> Option<Command> {
+        match self.state.leases.keys().next() {
+            Some(segment) if self.rng.below(2) == 0 => Some(Command::Lapse { segment: *segment }),
+            _ => {
+                let segment = self.state.by_name(self.name)?;
+                Some(Command::Renew { request: self.request(), segment: segment.id, epoch: segment.epoch })
+            }
+        }
     }
 
     fn claim(&self, segment: SegmentId, epoch: Epoch, head: Version, node: NodeId, request: Request) -> Command {

@@ -56,6 +56,9 @@ kinds!(
     Restoring,
     Recovering,
     NotRecovering,
+    Leased,
+    NoLease,
+    NotLapsed,
 );
 
 /// Refusals that no simulated cluster can meet, and why. Golden scripts and tests of bounds in the store meet them.

@@ -22,7 +22,7 @@ pub(super) async fn play(cluster: Cluster) -> anyhow::Result<()> {
     let request = cluster.new_request();
     let client = cluster.client("s2")?;
     let asked = client.call(true, |rpc, context| {
-        let claim = ClaimRequest { request, wait: Duration::from_secs(5), name: saved.name.clone() };
+        let claim = ClaimRequest { request, wait: Duration::from_secs(5), name: saved.name.clone(), lease: None };
         async move { rpc.claim(context, claim).await }
     });
     let refused = asked.await.err().context("a storage node claimed")?;

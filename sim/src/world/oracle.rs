@@ -10,7 +10,7 @@ use cairn_node::raft::types::Vote;
 use cairn_store::id::{CopyId, Incarnation, NodeId};
 use cairn_store::meta::event::between;
 use cairn_store::meta::invariant::{broken, broken_since, violations};
-use cairn_store::meta::{Event, State};
+use cairn_store::meta::{Event, State, Watched};
 use cairn_store::name::Name;
 use cairn_store::segment::{Epoch, Version};
 
@@ -135,7 +135,7 @@ impl Oracle {
         let Some(told) = view.history.since(view.state.revision) else { return Ok(()) };
         let told: Vec<&Event> = told.flat_map(|entry| entry.iter()).collect();
         let at = told.first().map(|event| event.at).unwrap_or_default();
-        let changed = between(&seen.segments, &view.state, at);
+        let changed = between(&Watched::of(seen), &view.state, at);
         let (name, revision) = (&machine.name, view.state.revision);
         ensure!(told.into_iter().eq(&changed), "{name} tells other changes of revision {revision} than it made");
         Ok(())

@@ -8,6 +8,7 @@ mod request;
 mod restore;
 mod version;
 
+use crate::meta::apply::owner::Seen;
 use crate::meta::command::{Command, Entry, Rejection, Reply};
 use crate::meta::state::State;
 use crate::time::WallTime;
@@ -64,8 +65,13 @@ impl State {
             }
             Command::Lose { segment, version, copy, finding } => self.lose(*segment, *version, *copy, *finding),
             Command::Claim { request, segment, epoch, head, node } => {
-                self.claim(request, *segment, *epoch, *head, *node, now)
+                self.claim(request, Seen { segment: *segment, epoch: *epoch, head: *head }, *node, None, now)
             }
+            Command::Lease { request, segment, epoch, head, node, span } => {
+                self.claim(request, Seen { segment: *segment, epoch: *epoch, head: *head }, *node, Some(*span), now)
+            }
+            Command::Renew { segment, epoch, .. } => self.renew(*segment, *epoch),
+            Command::Lapse { segment } => self.lapse(*segment),
             Command::Release { segment, epoch, .. } => self.release(*segment, *epoch, now),
             Command::Unregister { segment, scope, .. } => self.unregister(*segment, *scope),
             Command::Expire { segment } => self.expire(*segment),

@@ -9,13 +9,25 @@ use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{NodeId, SegmentId};
+use crate::lease::Lease;
 use crate::meta::state::State;
 use crate::name::Name;
 use crate::segment::{Epoch, Segment, Version};
 use crate::time::WallTime;
 
-/// All segments, as a state has them.
-pub type Segments = OrdMap<SegmentId, Arc<Segment>>;
+/// What watchers are told of, as a state has it.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    segments: OrdMap<SegmentId, Arc<Segment>>,
+    leases: OrdMap<SegmentId, Lease>,
+}
+
+impl Watched {
+    /// Cheap: the maps share their structure.
+    pub fn of(state: &State) -> Self {
+        Self { segments: state.segments.clone(), leases: state.leases.clone() }
+    }
+}
 
 /// A committed change of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +66,14 @@ pub enum Change {
     Unpinned,
     /// A version was removed, by hand or because newer ones took its place; or the whole segment.
     Removed,
+    /// The owner's lease is over; it is the owner still.
+    Lapsed,
 }
 
-/// What changed from the segments `before` to `after`, the state one entry later. `at` is the entry's time.
-pub fn between(before: &Segments, after: &State, at: WallTime) -> Vec<Event> {
+/// What changed from `before` to `after`, the state one entry later. `at` is the entry's time.
+pub fn between(before: &Watched, after: &State, at: WallTime) -> Vec<Event> {
     let mut events = Vec::new();
-    for item in before.diff(&after.segments) {
+    for item in before.segments.diff(&after.segments) {
         let (old, new) = match item {
             DiffItem::Add(_, new) => (None, Some(new)),
             DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
@@ -67,12 +81,28 @@ pub fn between(before: &Segments, after: &State, at: WallTime) -> Vec<Event> {
         };
         // Each is told as it is after the change, or was at last.
         let Some(told) = new.or(old) else { continue };
-        let revision = after.revision;
-        events.extend(changes(old.map(Arc::as_ref), new.map(Arc::as_ref)).into_iter().map(|(change, version)| {
-            Event { revision, at, change, name: told.name.clone(), version, epoch: told.epoch, owner: told.owner }
-        }));
+        let changes = changes(old.map(Arc::as_ref), new.map(Arc::as_ref));
+        events
+            .extend(changes.into_iter().map(|(change, version)| told_of(told, change, version, after.revision, at)));
+    }
+    for item in before.leases.diff(&after.leases) {
+        // With another owner, or none, that is told.
+        let DiffItem::Remove(id, _) = item else { continue };
+        let same = |new: &&Arc<Segment>| before.segments.get(id).is_some_and(|old| old.epoch == new.epoch);
+        if let Some(segment) = after.segments.get(id).filter(same).filter(|segment| segment.owner.is_some()) {
+            events.push(told_of(segment, Change::Lapsed, head_of(segment), after.revision, at));
+        }
     }
     events
+}
+
+fn told_of(segment: &Segment, change: Change, version: Option<Version>, revision: u64, at: WallTime) -> Event {
+    let Segment { name, epoch, owner, .. } = segment;
+    Event { revision, at, change, name: name.clone(), version, epoch: *epoch, owner: *owner }
+}
+
+fn head_of(segment: &Segment) -> Option<Version> {
+    Some(segment.head).filter(|head| *head != Version::NONE)
 }
 
 fn changes(old: Option<&Segment>, new: Option<&Segment>) -> Vec<(Change, Option<Version>)> {
@@ -81,7 +111,7 @@ fn changes(old: Option<&Segment>, new: Option<&Segment>) -> Vec<(Change, Option<
         (None, Some(_)) => return vec![(Change::Created, None)],
         (_, None) => return vec![(Change::Removed, None)],
     };
-    let head = Some(new.head).filter(|head| *head != Version::NONE);
+    let head = head_of(new);
     let mut changes = Vec::new();
     if new.head != old.head {
         changes.push((Change::Version, head));

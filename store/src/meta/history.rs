@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::meta::event::{self, Event, Segments};
+use crate::meta::event::{self, Event, Watched};
 use crate::meta::state::State;
 use crate::time::WallTime;
 
@@ -41,7 +41,7 @@ impl History {
     }
 
     /// Remembers what one entry changed; forgets the oldest if there is too much.
-    pub fn record(&mut self, before: &Segments, after: &State, at: WallTime) {
+    pub fn record(&mut self, before: &Watched, after: &State, at: WallTime) {
         let events = event::between(before, after, at);
         if events.is_empty() {
             return;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 
+use crate::lease::{LEASE_MAX, LEASE_MIN};
 use crate::meta::state::State;
 use crate::name::Name;
 use crate::node::{Member, Role};
@@ -25,6 +26,14 @@ pub fn violations(state: &State) -> Vec<String> {
     let is_back = |m: &Arc<Member>| state.removed.iter().any(|(id, life)| *id == m.id || *life == m.incarnation);
     if state.members.values().any(is_back) || state.removed.keys().any(|id| id.0 >= state.next_node) {
         wrong.push("a node that was removed is a member".into());
+    }
+    for (id, lease) in &state.leases {
+        if state.segments.get(id).is_none_or(|segment| segment.owner.is_none()) {
+            wrong.push(format!("there is a lease on segment {id}, which nobody owns"));
+        }
+        if !(LEASE_MIN..=LEASE_MAX).contains(&lease.span) {
+            wrong.push(format!("a lease lasts {:?}", lease.span));
+        }
     }
     check_derived(state, &mut wrong);
     wrong
@@ -64,7 +73,19 @@ pub fn broken(before: &State, after: &State) -> Vec<String> {
     let mut wrong = broken_since(before, after);
     for item in before.segments.diff(&after.segments) {
         match item {
-            DiffItem::Update { old: (_, old), new: (_, new) } => check_step(old, new, after, &mut wrong),
+            DiffItem::Update { old: (_, old), new: (_, new) } => {
+                check_step(old, new, after, &mut wrong);
+                // R5: whoever has a lease gives the name up itself, or keeps it.
+                let kept = before.leases.get(&old.id).filter(|lease| lease.is_live(after.time));
+                if let (Some(lease), Some(owner)) = (kept, new.owner)
+                    && Some(owner) != old.owner
+                {
+                    wrong.push(format!(
+                        "{}: it was taken over before the lease was over, at {}",
+                        new.name, lease.until
+                    ));
+                }
+            }
             DiffItem::Remove(_, old) if after.epochs.get(&old.name) != Some(&old.epoch) => {
                 wrong.push(format!("{}: its last epoch is not {}", old.name, old.epoch));
             }

@@ -4,7 +4,7 @@
 //! Entry (stamp, Command) ──apply──► State, Reply
 //! ```
 //!
-//! - [`command`]: what can be asked, and the replies;
+//! - [`command`]: what can be asked; [`reply`]: what is answered;
 //! - [`state`]: what is known, in persistent maps: a clone is a snapshot;
 //! - [`apply`]: one function a command. Placement, time and liveness come as arguments of the command; nothing is
 //!   read from outside, so every node gets the same state. A rejection is part of the reply;
@@ -20,13 +20,15 @@ pub mod event;
 pub mod history;
 pub mod invariant;
 pub mod query;
+pub mod reply;
 pub mod snapshot;
 pub mod state;
 
 pub use backup::{Backup, BackupError, RestoreStep};
-pub use command::{Command, Commit, Entry, Finding, Outcome, Rejection, Reply, Request, Scope, Source, Stamp};
-pub use event::{Change, Event};
+pub use command::{Command, Commit, Entry, Finding, Request, Scope, Source, Stamp};
+pub use event::{Change, Event, Watched};
 pub use history::History;
+pub use reply::{Outcome, Rejection, Reply};
 pub use state::{Answer, Origin, Phase, State, Usage};
 
 #[cfg(test)]

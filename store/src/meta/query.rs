@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{CopyId, NodeId, SegmentId};
+use crate::lease::Lease;
 use crate::meta::state::{State, Usage};
 use crate::name::Name;
 use crate::node::{Member, NodeName};
@@ -29,6 +30,11 @@ impl State {
             .take_while(move |(name, _)| name.as_str().starts_with(prefix))
             .filter_map(|(_, id)| self.segments.get(id))
             .map(Arc::as_ref)
+    }
+
+    /// The owner's lease on a segment, while it keeps others off (R5).
+    pub fn lease(&self, segment: SegmentId) -> Option<&Lease> {
+        self.leases.get(&segment).filter(|lease| lease.is_live(self.time))
     }
 
     /// The member with this name.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterId, Incarnation, NodeId, RequestId, SegmentId};
+use crate::lease::Lease;
 use crate::meta::state::{Answer, Origin, State};
 use crate::name::Name;
 use crate::node::Member;
@@ -17,10 +18,11 @@ use crate::segment::{Epoch, Segment};
 use crate::time::LogTime;
 
 /// The records of a snapshot.
-pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 4 };
+pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 5 };
 
-/// Those before: version 1 has no [`Item::Down`], version 2 no [`Item::Removed`], and version 3 no [`Item::Origin`].
-const OLDER: std::ops::RangeInclusive<u16> = 1..=3;
+/// Those before: version 1 has no [`Item::Down`], version 2 no [`Item::Removed`], version 3 no [`Item::Origin`], and version 4
+/// no [`Item::Lease`].
+const OLDER: std::ops::RangeInclusive<u16> = 1..=4;
 
 /// One record. Grows at the end only.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ enum Item {
     Removed(NodeId, Incarnation),
     /// Since version 4.
     Origin(Origin),
+    /// Since version 5.
+    Lease(SegmentId, Lease),
 }
 
 /// Why bytes are not a snapshot.
@@ -68,11 +72,11 @@ impl State {
     /// The state as encoded records.
     pub fn records(&self) -> impl Iterator<Item = Result<Vec<u8>, RecordError>> + Send + use<> {
         let Self { cluster, time, revision, next_node, .. } = *self;
-        let Self { members, down, removed, origin, segments, epochs, gone, answers, .. } = self.clone();
+        let Self { members, down, removed, origin, segments, leases, epochs, gone, answers, .. } = self.clone();
         let head = Item::Head { cluster, time, revision, next_node };
         let nodes = members.len() + down.len() + removed.len();
-        let items =
-            1 + nodes + usize::from(origin.is_some()) + segments.len() + epochs.len() + gone.len() + answers.len();
+        let names = segments.len() + leases.len() + epochs.len() + gone.len();
+        let items = 1 + nodes + usize::from(origin.is_some()) + names + answers.len();
         let end = Item::End { items: items as u64 };
         std::iter::once(head)
             .chain(origin.into_iter().map(|origin| Item::Origin(Origin::clone(&origin))))
@@ -80,6 +84,7 @@ impl State {
             .chain(down.into_iter().map(|(id, since)| Item::Down(id, since)))
             .chain(removed.into_iter().map(|(id, incarnation)| Item::Removed(id, incarnation)))
             .chain(segments.into_iter().map(|(_, segment)| Item::Segment(segment)))
+            .chain(leases.into_iter().map(|(id, lease)| Item::Lease(id, lease)))
             .chain(epochs.into_iter().map(|(name, epoch)| Item::Epoch(name, epoch)))
             .chain(gone.into_iter().map(|(id, until)| Item::Gone(id, until)))
             .chain(answers.into_iter().map(|(id, answer)| Item::Answer(id, Answer::clone(&answer))))
@@ -164,6 +169,7 @@ impl Loader {
             Item::Removed(id, incarnation) => drop(self.state.removed.insert(id, incarnation)),
             Item::Origin(origin) => self.state.origin = Some(Arc::new(origin)),
             Item::Segment(segment) => self.state.put(Arc::unwrap_or_clone(segment)),
+            Item::Lease(id, lease) => drop(self.state.leases.insert(id, lease)),
             Item::Epoch(name, epoch) => drop(self.state.epochs.insert(name, epoch)),
             Item::Gone(id, until) => self.state.remember_gone(id, until),
             Item::Answer(id, answer) => self.state.remember_answer(id, answer),
@@ -179,13 +185,15 @@ impl Loader {
 
     /// Whether an earlier record is of the same thing.
     fn is_known(&self, item: &Item) -> bool {
-        let State { members, down, removed, origin, segments, names, epochs, gone, answers, .. } = &self.state;
+        let State { members, down, removed, origin, segments, leases, names, epochs, gone, answers, .. } =
+            &self.state;
         match item {
             Item::Origin(_) => origin.is_some(),
             Item::Member(member) => members.contains_key(&member.id),
             Item::Down(id, _) => down.contains_key(id),
             Item::Removed(id, _) => removed.contains_key(id),
             Item::Segment(segment) => segments.contains_key(&segment.id) || names.contains_key(&segment.name),
+            Item::Lease(id, _) => leases.contains_key(id),
             Item::Epoch(name, _) => epochs.contains_key(name),
             Item::Gone(id, _) => gone.contains_key(id),
             Item::Answer(id, _) => answers.contains_key(id),

@@ -8,6 +8,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterId, Incarnation, NodeId, RequestId, SegmentId};
+use crate::lease::Lease;
 use crate::meta::command::{Reply, Source};
 use crate::name::Name;
 use crate::node::Member;
@@ -54,6 +55,8 @@ pub struct State {
     pub removed: OrdMap<NodeId, Incarnation>,
     /// The registered segments.
     pub segments: OrdMap<SegmentId, Arc<Segment>>,
+    /// The owners' leases; one whose time is over keeps nobody off, and stays until it is told (R5).
+    pub leases: OrdMap<SegmentId, Lease>,
     /// Their names.
     pub names: OrdMap<Name, SegmentId>,
     /// The last epochs of names that are free again.

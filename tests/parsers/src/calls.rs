@@ -108,6 +108,7 @@ pub fn client_seeds() -> Vec<(String, Vec<u8>)> {
         version: Some(Version(4)),
         on: Some("n2".parse().unwrap()),
         claim: true,
+        lease: Some(Duration::from_secs(5)),
         stale: false,
     };
     let address = |port: u16| format!("127.0.0.1:{port}");

@@ -139,7 +139,7 @@ impl Worker {
                 Told::Loaded { version, epoch, digest, read, owner: loaded.owner, claimed: loaded.claimed }
             }
             Ask::Claim => {
-                let claimed = client.claim(request, &name).await?;
+                let claimed = client.claim(request, &name, None).await?;
                 Told::Claimed { epoch: claimed.epoch, head: claimed.head, owner: claimed.owner }
             }
             Ask::Release { epoch } => {

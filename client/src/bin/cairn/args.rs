@@ -14,6 +14,7 @@ use cairn_client::dial::Client;
 use cairn_client::fetch::Range;
 use cairn_client::request;
 use cairn_store::id::RequestId;
+use cairn_store::lease::{LEASE_MAX, LEASE_MIN};
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
 use cairn_store::segment::{Ack, Epoch, KEEP_MAX, REPLICAS_MAX, Version};
@@ -111,7 +112,9 @@ pub(crate) enum Command {
     /// more. List the segments, then go on from that line's revision.
     Watch(WatchArgs),
     /// Make the node asked the owner of a segment.
-    Claim(NameArgs),
+    Claim(ClaimArgs),
+    /// Let the owner's lease begin anew, before it is over.
+    Renew(RenewArgs),
     /// Give up the ownership of a segment.
     Release(ReleaseArgs),
     /// Look at the nodes, empty them, and remove them.
@@ -267,6 +270,9 @@ pub(crate) struct LoadArgs {
     /// Become the owner too.
     #[arg(long)]
     pub(crate) claim: bool,
+    /// With --claim: nobody else takes over for so long, if it is not renewed; 1s to 1h.
+    #[arg(long, value_name = "TIME", requires = "claim", value_parser = lease)]
+    pub(crate) lease: Option<Duration>,
     /// Without a quorum, by what the node knows: it may be old, and gives no ownership.
     #[arg(long, conflicts_with = "claim")]
     pub(crate) stale: bool,
@@ -336,6 +342,24 @@ pub(crate) struct WatchArgs {
     /// What happened at this revision, and since then; from now on unless given.
     #[arg(long, allow_negative_numbers = true, value_name = "REVISION")]
     pub(crate) from: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClaimArgs {
+    /// The segment.
+    pub(crate) name: Name,
+    /// Nobody else takes over for so long, if it is not renewed; 1s to 1h.
+    #[arg(long, value_name = "TIME", value_parser = lease)]
+    pub(crate) lease: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RenewArgs {
+    /// The segment.
+    pub(crate) name: Name,
+    /// The epoch of the ownership.
+    #[arg(long, allow_negative_numbers = true, value_name = "E", value_parser = epoch)]
+    pub(crate) epoch: Epoch,
 }
 
 #[derive(Debug, clap::Args)]
@@ -438,6 +462,15 @@ fn label(text: &str) -> Result<(String, String), &'static str> {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("a label is KEY=VALUE"),
     }
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    if (LEASE_MIN..=LEASE_MAX).contains(&span) {
+        return Ok(span);
+    }
+    let [least, most] = [LEASE_MIN, LEASE_MAX].map(humantime::format_duration);
+    Err(format!("a lease lasts {least} to {most}"))
 }
 
 fn range(text: &str) -> Result<Range, &'static str> {

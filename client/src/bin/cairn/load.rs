@@ -30,6 +30,7 @@ pub(crate) async fn run(client: &Client, args: LoadArgs, output: &Output) -> Res
             version: args.version,
             on: args.on,
             claim: args.claim,
+            lease: args.lease,
             stale: args.stale,
             output: destination,
             range: args.range,

@@ -27,6 +27,7 @@ mod progress;
 mod recover;
 mod recovery;
 mod release;
+mod renew;
 mod report;
 mod rm;
 mod save;
@@ -129,6 +130,7 @@ async fn run(args: Args, output: &Output, waiting: &Waiting) -> Result<u8, Repor
         Command::Unpin(args) => pin::unpin(&client, args, output).await,
         Command::Watch(args) => watch::run(&client, &globals, args, output).await,
         Command::Claim(args) => claim::run(&client, args, output).await,
+        Command::Renew(args) => renew::run(&client, args, output).await,
         Command::Release(args) => release::run(&client, args, output).await,
         Command::Node { command: NodeCommand::Ls(args) } => node::ls(&client, args, output).await,
         Command::Node { command: NodeCommand::Show(args) } => node::show(&client, args, output).await,

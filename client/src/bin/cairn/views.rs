@@ -22,7 +22,7 @@ pub(crate) use cluster::{Health, Node, Nodes, Peers, Repairs, Status};
 pub(crate) use member::{Check, Drain, ONE_VOTER, Removal, left_on};
 pub(crate) use news::News;
 pub(crate) use recovery::{Backup, Recovery, Restored};
-pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Segments};
+pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Renewed, Segments};
 pub(crate) use transfer::{Loaded, Saved};
 
 /// A copy on a node.

@@ -1,9 +1,11 @@
-//! Names and their owners: register, claim, release, unregister, expire.
+//! Names and their owners: register, claim, renew, release, unregister, expire, lapse.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::id::{NodeId, SegmentId};
+use crate::lease::{LEASE_MAX, LEASE_MIN, Lease};
 use crate::meta::apply::version::check_removable;
 use crate::meta::command::{Outcome, Rejection, Reply, Request, Scope};
 use crate::meta::state::{COMMIT_WINDOW, REGISTRATION_TTL, State};
@@ -11,6 +13,14 @@ use crate::name::Name;
 use crate::node::Role;
 use crate::segment::{Epoch, Kind, Segment, Version};
 use crate::time::WallTime;
+
+/// What a claimant saw (R3).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) segment: SegmentId,
+    pub(super) epoch: Epoch,
+    pub(super) head: Version,
+}
 
 impl State {
     pub(super) fn register(
@@ -65,12 +75,12 @@ impl State {
     pub(super) fn claim(
         &mut self,
         request: &Request,
-        id: SegmentId,
-        epoch: Epoch,
-        head: Version,
+        seen: Seen,
         node: NodeId,
+        lease: Option<Duration>,
         now: WallTime,
     ) -> Reply {
+        let Seen { segment: id, epoch, head } = seen;
         let segment = self.segment(id)?;
         if let Some((by, head)) = segment.claimed
             && by == request.id
@@ -79,8 +89,14 @@ impl State {
             return Ok(Outcome::Claimed { epoch: segment.epoch, head });
         }
         self.check_heir(node)?;
+        if lease.is_some_and(|span| !(LEASE_MIN..=LEASE_MAX).contains(&span)) {
+            return Err(Rejection::OutOfBounds("the lease".into()));
+        }
         if segment.epoch != epoch {
             return Err(Rejection::StaleEpoch { current: segment.epoch });
+        }
+        if segment.owner != Some(node) {
+            self.check_unleased(segment)?;
         }
         // An update that was acknowledged after the load would be lost (R3).
         if segment.head != head {
@@ -94,7 +110,29 @@ impl State {
         segment.revision = self.revision;
         let epoch = segment.epoch;
         self.put(segment);
+        match lease {
+            Some(span) => drop(self.leases.insert(id, Lease::given(self.time, span))),
+            None => drop(self.leases.remove(&id)),
+        }
         Ok(Outcome::Claimed { epoch, head })
+    }
+
+    pub(super) fn renew(&mut self, id: SegmentId, epoch: Epoch) -> Reply {
+        let segment = self.segment(id)?;
+        if segment.epoch != epoch {
+            return Err(Rejection::StaleEpoch { current: segment.epoch });
+        }
+        let lease = self.lease(id).copied().ok_or(Rejection::NoLease)?;
+        self.leases.insert(id, Lease::given(self.time, lease.span));
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn lapse(&mut self, id: SegmentId) -> Reply {
+        if self.lease(id).is_some() {
+            return Err(Rejection::NotLapsed);
+        }
+        self.leases.remove(&id);
+        Ok(Outcome::Done)
     }
 
     pub(super) fn release(&mut self, id: SegmentId, epoch: Epoch, now: WallTime) -> Reply {
@@ -110,6 +148,7 @@ impl State {
         segment.modified = now;
         segment.revision = self.revision;
         self.put(segment);
+        self.leases.remove(&id);
         Ok(Outcome::Done)
     }
 
@@ -122,6 +161,7 @@ impl State {
         if segment.owner != Some(node) {
             return Ok(Outcome::Done);
         }
+        self.check_unleased(segment)?;
         let epoch = segment.epoch;
         self.release(id, epoch, now)
     }
@@ -164,6 +204,15 @@ impl State {
         if let Some(segment) = self.take(id) {
             self.epochs.insert(segment.name.clone(), segment.epoch);
             self.remember_gone(id, self.time.after(COMMIT_WINDOW));
+            self.leases.remove(&id);
+        }
+    }
+
+    /// Whether nobody has a lease that keeps others off (R5).
+    fn check_unleased(&self, segment: &Segment) -> Result<(), Rejection> {
+        match (segment.owner, self.lease(segment.id)) {
+            (Some(owner), Some(lease)) => Err(Rejection::Leased { owner, until: lease.until }),
+            _ => Ok(()),
         }
     }
 

@@ -11,6 +11,8 @@ pub(super) fn of(command: &Command) -> Option<Request> {
         Command::Register { request, .. }
         | Command::Commit { request, .. }
         | Command::Claim { request, .. }
+        | Command::Lease { request, .. }
+        | Command::Renew { request, .. }
         | Command::Release { request, .. }
         | Command::Unregister { request, .. }
         | Command::Pin { request, .. }
@@ -31,7 +33,8 @@ pub(super) fn of(command: &Command) -> Option<Request> {
         | Command::Restore { .. }
         | Command::Readmit { .. }
         | Command::Restored { .. }
-        | Command::Resume => None,
+        | Command::Resume
+        | Command::Lapse { .. } => None,
     }
 }
 
@@ -42,6 +45,8 @@ pub(super) fn fingerprint(command: &Command) -> u64 {
         Command::Commit { commit, .. } => commit_text(commit.segment, commit.owner, commit.digest, commit.size),
         // A claim is tried again with the head and the epoch that were seen then.
         Command::Claim { segment, node, .. } => format!("claim {segment} {node}"),
+        Command::Lease { segment, node, span, .. } => format!("lease {segment} {node} {span:?}"),
+        Command::Renew { segment, epoch, .. } => format!("renew {segment} {epoch}"),
         Command::Release { segment, epoch, .. } => format!("release {segment} {epoch}"),
         Command::Unregister { segment, scope, .. } => format!("unregister {segment} {scope:?}"),
         Command::Pin { segment, version, .. } => format!("pin {segment} {version}"),

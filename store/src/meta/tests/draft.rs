@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::{ids, script};
 use crate::digest::Digest;
 use crate::id::{CopyId, NodeId, SegmentId};
+use crate::lease::{LEASE_MAX, LEASE_MIN};
 use crate::meta::apply::Position;
 use crate::meta::command::{Command, Commit, Entry, Finding, Request, Scope, Stamp};
 use crate::meta::state::State;
@@ -51,6 +53,8 @@ enum What {
     Confirm,
     Lose,
     Claim,
+    Renew,
+    Lapse,
     Release,
     Unregister,
     Expire,
@@ -88,7 +92,7 @@ fn draft() -> impl Strategy<Value = Draft> {
     let what = prop_oneof![
         1 => Just(What::Tick), 4 => Just(What::Again), 1 => Just(What::Join), 1 => Just(What::Describe),
         2 => Just(What::Mark), 1 => Just(What::Drain), 4 => Just(What::Register), 12 => Just(What::Commit),
-        6 => Just(What::Confirm), 5 => Just(What::Lose), 4 => Just(What::Claim), 2 => Just(What::Release),
+        6 => Just(What::Confirm), 5 => Just(What::Lose), 4 => Just(What::Claim), 2 => Just(What::Release), 2 => Just(What::Renew), 2 => Just(What::Lapse),
         2 => Just(What::Unregister), 2 => Just(What::Expire), 2 => Just(What::Pin), 1 => Just(What::Unpin),
         3 => Just(What::Retire), 2 => Just(What::Disown), 3 => Just(What::Abandon), 2 => Just(What::Remove),
     ];
@@ -192,8 +196,19 @@ impl Writer {
                 let (segment, found) = self.segment(dice);
                 let (epoch, head) = found.map_or((Epoch(1), Version::NONE), |s| (s.epoch, s.head));
                 let (epoch, head) = (Epoch(dice.near(epoch.0)), Version(dice.near(head.0)));
-                Command::Claim { request, segment, epoch, head, node: self.node(dice) }
+                let node = self.node(dice);
+                if dice.one_in(2) {
+                    return Command::Claim { request, segment, epoch, head, node };
+                }
+                let spans = [Duration::ZERO, LEASE_MIN, LEASE_MAX, LEASE_MAX, 2 * LEASE_MAX];
+                let span = spans[dice.below(5) as usize];
+                Command::Lease { request, segment, epoch, head, node, span }
             }
+            What::Renew => {
+                let (segment, found) = self.segment(dice);
+                Command::Renew { request, segment, epoch: Epoch(dice.near(found.map_or(1, |s| s.epoch.0))) }
+            }
+            What::Lapse => Command::Lapse { segment: self.segment(dice).0 },
             What::Release => {
                 let (segment, found) = self.segment(dice);
                 Command::Release { request, segment, epoch: Epoch(dice.near(found.map_or(1, |s| s.epoch.0))) }
@@ -254,7 +269,9 @@ impl Writer {
                     request.until = later;
                     *segment = self.fresh_segment();
                 }
-                Command::Commit { request, .. } | Command::Claim { request, .. } => request.until = later,
+                Command::Commit { request, .. } | Command::Claim { request, .. } | Command::Lease { request, .. } => {
+                    request.until = later;
+                }
                 _ => {}
             }
         }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{ids, script};
 use crate::digest::Digest;
+use crate::lease::Lease;
 use crate::meta::apply::Position;
 use crate::meta::command::{Command, Commit, Entry, Finding, Request, Scope, Source, Stamp};
 use crate::meta::invariant::violations;
@@ -16,10 +18,10 @@ use crate::time::{LogTime, WallTime};
 
 /// `UPDATE_FIXTURE=1` writes it again. After a release that needs a new version of the format, and a migration.
 #[test]
-fn the_snapshot_of_version_4_is_written_and_read() {
+fn the_snapshot_of_version_5_is_written_and_read() {
     let state = state();
     let written: Vec<u8> = state.records().flat_map(Result::unwrap).collect();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v4.bin");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v5.bin");
     if std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::write(&path, &written).unwrap();
     }
@@ -28,7 +30,14 @@ fn the_snapshot_of_version_4_is_written_and_read() {
     assert!(kept == written, "the same state is written as other bytes");
 }
 
-/// It does not say where the cluster comes from.
+/// It has no leases.
+#[test]
+fn the_snapshot_of_version_4_is_read() {
+    let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v4.bin")).unwrap();
+    assert_eq!(State::read(&mut &kept[..]).unwrap(), before_leases());
+}
+
+/// Nor does it say where the cluster comes from.
 #[test]
 fn the_snapshot_of_version_3_is_read() {
     let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v3.bin")).unwrap();
@@ -65,6 +74,13 @@ fn a_snapshot_that_says_something_twice_is_refused() {
 
 /// Every kind of record, and most of what can be in one.
 pub(super) fn state() -> State {
+    let mut state = before_leases();
+    let owned = state.segments.values().find(|segment| segment.owner.is_some()).unwrap().id;
+    state.leases.insert(owned, Lease::given(LogTime(7), Duration::from_millis(2500)));
+    state
+}
+
+fn before_leases() -> State {
     let mut state = before_origins();
     let source = Source { cluster: ids::cluster(7), revision: 70_000 };
     let (ancestors, floor) = ([source.cluster, ids::cluster(6)].into(), Epoch(1 << 32));

@@ -9,7 +9,7 @@ use super::ids;
 use super::script::profile;
 use crate::meta::apply::Position;
 use crate::meta::command::{Command, Entry, Request, Stamp};
-use crate::meta::event::{self, Change};
+use crate::meta::event::{self, Change, Watched};
 use crate::meta::history::History;
 use crate::meta::state::State;
 use crate::node::Role;
@@ -25,7 +25,7 @@ fn told(history: &History, from: u64) -> Option<Vec<u64>> {
 fn registered(names: u64, bound: usize) -> History {
     let (mut state, mut history) = (State::default(), History::bounded(0, bound));
     let mut apply = |command| {
-        let before = state.segments.clone();
+        let before = Watched::of(&state);
         let entry = Entry { stamp: Stamp::default(), at: WallTime(5), command };
         state.apply(Position { term: 1, index: state.revision + 1 }, &entry).unwrap();
         history.record(&before, &state, entry.at);
@@ -68,7 +68,7 @@ proptest! {
     fn who_follows_the_changes_knows_names_owners_and_versions(log in logs()) {
         let (mut state, mut followed) = (State::default(), BTreeMap::new());
         for (at, entry) in log.0 {
-            let before = state.segments.clone();
+            let before = Watched::of(&state);
             let _ = state.apply(at, &entry);
             for event in event::between(&before, &state, entry.at) {
                 prop_assert_eq!(event.revision, at.index);
@@ -85,6 +85,7 @@ proptest! {
                             (Change::Version, Some(version)) => prop_assert!(versions.insert(version)),
                             (Change::Removed, Some(version)) => prop_assert!(versions.remove(&version)),
                             (Change::Owner, _) => *known = ownership,
+                            (Change::Lapsed, _) => prop_assert!(ownership.1.is_some(), "it is owned still"),
                             (_, version) => prop_assert!(version.is_some_and(|v| versions.contains(&v))),
                         }
                         prop_assert_eq!(*known, ownership, "no change of owner goes untold");

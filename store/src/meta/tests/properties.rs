@@ -341,6 +341,8 @@ fn request(command: &Command) -> Option<(RequestId, LogTime)> {
         Command::Register { request, .. }
         | Command::Commit { request, .. }
         | Command::Claim { request, .. }
+        | Command::Lease { request, .. }
+        | Command::Renew { request, .. }
         | Command::Release { request, .. }
         | Command::Unregister { request, .. }
         | Command::Pin { request, .. }
@@ -409,6 +411,14 @@ fn random_logs_reach_every_corner() {
         "Claim StaleEpoch",
         "Claim HeadMoved",
         "Claim StorageOnly",
+        "Claim Leased",
+        "Lease ok",
+        "Lease Leased",
+        "Lease OutOfBounds",
+        "Renew ok",
+        "Renew NoLease",
+        "Lapse ok",
+        "Lapse NotLapsed",
         "Release ok",
         "Release NotOwner",
         "Release StaleEpoch",

@@ -12,6 +12,7 @@ use super::ids;
 use crate::meta::apply::Position;
 use crate::meta::backup::Backup;
 use crate::meta::command::{Command, Entry, Reply, Stamp};
+use crate::meta::event::Watched;
 use crate::meta::history::History;
 use crate::meta::invariant::violations;
 use crate::meta::state::State;
@@ -161,7 +162,7 @@ impl Script {
     fn apply(&mut self, term: u64, stamp: Stamp, command: Command) -> Reply {
         let position = Position { term, index: self.state.revision + 1 };
         let entry = Entry { stamp, at: WallTime(stamp.clock.0), command };
-        let before = self.state.segments.clone();
+        let before = Watched::of(&self.state);
         let reply = self.state.apply(position, &entry);
         self.history.record(&before, &self.state, entry.at);
         reply

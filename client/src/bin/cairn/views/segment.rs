@@ -1,6 +1,7 @@
 //! What the commands about segments print.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cairn_client::api;
 use cairn_store::id::SegmentId;
@@ -9,7 +10,7 @@ use cairn_store::node::NodeName;
 use cairn_store::segment::{Epoch, Kind, Version};
 use serde::Serialize;
 
-use super::{Replica, bytes, or_dash, replicas, replicas_text, time, yes_or};
+use super::{Replica, bytes, millis, or_dash, replicas, replicas_text, time, yes_or};
 use crate::output::{View, facts, lines_of, table};
 
 #[derive(Debug, Serialize)]
@@ -125,8 +126,11 @@ impl<'a> Detail<'a> {
             kind: summary.kind,
             owner: summary.owner.as_ref(),
             epoch: summary.epoch,
-            // No leases yet: nobody holds one.
-            lease: None,
+            lease: summary
+                .owner
+                .as_ref()
+                .zip(detail.lease)
+                .map(|(owner, left)| Lease { owner, remaining_ms: millis(left) }),
             head: summary.head,
             versions: detail.versions.iter().map(version).collect(),
             holders: head.map(|v| replicas(&v.holders)).unwrap_or_default(),
@@ -156,6 +160,10 @@ impl View for Detail<'_> {
             ("segment", self.segment.to_string()),
             ("owner", or_dash(self.owner)),
             ("epoch", self.epoch.to_string()),
+            (
+                "lease",
+                self.lease.as_ref().map_or_else(|| "-".into(), |lease| format!("for {} ms", lease.remaining_ms)),
+            ),
             ("head", or_dash(self.head)),
             ("replicas wanted", or_dash(self.replicas_wanted)),
             ("under-replicated", under.into()),
@@ -223,11 +231,33 @@ pub(crate) struct Claimed<'a> {
     owner: &'a NodeName,
     epoch: Epoch,
     head: Option<Version>,
+    lease_ms: Option<u64>,
 }
 
 impl<'a> Claimed<'a> {
-    pub(crate) fn new(claimed: &'a api::Claimed) -> Self {
-        Self { name: &claimed.name, owner: &claimed.owner, epoch: claimed.epoch, head: claimed.head }
+    pub(crate) fn new(claimed: &'a api::Claimed, lease: Option<Duration>) -> Self {
+        let api::Claimed { name, owner, epoch, head } = claimed;
+        Self { name, owner, epoch: *epoch, head: *head, lease_ms: lease.map(millis) }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Renewed<'a> {
+    name: &'a Name,
+    epoch: Epoch,
+    lease_ms: u64,
+}
+
+impl<'a> Renewed<'a> {
+    pub(crate) fn new(name: &'a Name, epoch: Epoch, span: Duration) -> Self {
+        Self { name, epoch, lease_ms: millis(span) }
+    }
+}
+
+impl View for Renewed<'_> {
+    fn table(&self) -> String {
+        let span = humantime::format_duration(Duration::from_millis(self.lease_ms));
+        format!("the lease of {} in epoch {} lasts {span} from when it was asked", self.name, self.epoch)
     }
 }
 

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cairn_store::digest::Digest;
 use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, SegmentId};
@@ -59,6 +60,7 @@ fn detail() -> api::SegmentDetail {
         replicas_wanted: Some(2),
         waiting_for: None,
         labels: BTreeMap::from([("a".into(), "b".into())]),
+        lease: None,
         revision: 9,
     }
 }
@@ -158,13 +160,23 @@ fn show_prints_every_key_and_history_its_versions() {
     let line: Value = serde_json::from_str(&History::new(&detail).lines().unwrap()[0]).unwrap();
     assert_eq!(line, version);
     assert_eq!(Detail::new(&detail).lines().unwrap().len(), 1);
+    let leased = api::SegmentDetail { lease: Some(Duration::from_millis(1500)), ..detail };
+    assert_eq!(json(&Detail::new(&leased))["lease"], json!({"owner": "n1", "remaining_ms": 1500}));
+    assert!(Detail::new(&leased).table().contains("for 1500 ms"));
 }
 
 #[test]
 fn ownership_and_removal_print_every_key() {
     let (name, owner) = (name(), node("n1"));
     let claimed = api::Claimed { name: name.clone(), owner, epoch: Epoch(4), head: None };
-    assert_eq!(json(&Claimed::new(&claimed)), json!({"name": "db/main", "owner": "n1", "epoch": 4, "head": null}));
+    assert_eq!(
+        json(&Claimed::new(&claimed, None)),
+        json!({"name": "db/main", "owner": "n1", "epoch": 4, "head": null, "lease_ms": null})
+    );
+    assert_eq!(json(&Claimed::new(&claimed, Some(Duration::from_secs(5))))["lease_ms"], 5000);
+    let renewed = Renewed::new(&name, Epoch(4), Duration::from_millis(2500));
+    assert_eq!(json(&renewed), json!({"name": "db/main", "epoch": 4, "lease_ms": 2500}));
+    assert_eq!(renewed.table(), "the lease of db/main in epoch 4 lasts 2s 500ms from when it was asked");
     let released = Released { name: &name, owner: None, epoch: Epoch(4) };
     assert_eq!(json(&released), json!({"name": "db/main", "owner": null, "epoch": 4}));
     let removed = Removed { name: &name, version: None, removed: true };

@@ -136,6 +136,16 @@ fn commands() -> Vec<Command> {
         Command::Readmit { source, segments: vec![readmitted] },
         Command::Restored { source },
         Command::Resume,
+        Command::Lease {
+            request: request(),
+            segment,
+            epoch: Epoch(2),
+            head: Version(7),
+            node: NodeId(3),
+            span: Duration::from_millis(2500),
+        },
+        Command::Renew { request: request(), segment, epoch: Epoch(3) },
+        Command::Lapse { segment },
     ];
     let mut numbers: Vec<_> = all.iter().map(number).collect();
     numbers.dedup();
@@ -170,5 +180,8 @@ fn number(command: &Command) -> usize {
         Command::Readmit { .. } => 21,
         Command::Restored { .. } => 22,
         Command::Resume => 23,
+        Command::Lease { .. } => 24,
+        Command::Renew { .. } => 25,
+        Command::Lapse { .. } => 26,
     }
 }

@@ -129,13 +129,21 @@ pub(super) fn command(
             copy: ids::copy(words.id("copy", 'c')),
             finding: if words.get("finding") == "missing" { Finding::Missing } else { Finding::Corrupt },
         },
-        "claim" => Command::Claim {
+        "claim" => {
+            let (request, segment) = (words.request(now), ids::segment(words.id("segment", 'S')));
+            let (epoch, head) = (Epoch(words.number("epoch", "1")), version(words.get("head")));
+            let node = ids::node(words.id("node", 'n'));
+            match words.named.remove("lease").map(|span| span.parse::<u64>().unwrap()) {
+                None => Command::Claim { request, segment, epoch, head, node },
+                Some(ms) => Command::Lease { request, segment, epoch, head, node, span: Duration::from_millis(ms) },
+            }
+        }
+        "renew" => Command::Renew {
             request: words.request(now),
             segment: ids::segment(words.id("segment", 'S')),
             epoch: Epoch(words.number("epoch", "1")),
-            head: version(words.get("head")),
-            node: ids::node(words.id("node", 'n')),
         },
+        "lapse" => Command::Lapse { segment: ids::segment(words.id("segment", 'S')) },
         "release" => Command::Release {
             request: words.request(now),
             segment: ids::segment(words.id("segment", 'S')),

@@ -5,6 +5,7 @@ use super::clock;
 use super::parse::{self, Words};
 use crate::digest::Digest;
 use crate::id::NodeId;
+use crate::lease::Lease;
 use crate::meta::command::{Outcome, Rejection, Reply};
 use crate::meta::event::Event;
 use crate::meta::history::History;
@@ -107,18 +108,19 @@ impl Printer {
                 state.answers.iter().map(line).collect()
             }
             segment => match state.segments.get(&ids::segment(ids::number('S', segment))) {
-                Some(segment) => self.segment(segment),
+                Some(segment) => self.segment(segment, state.leases.get(&segment.id)),
                 None => vec!["none".into()],
             },
         }
     }
 
-    fn segment(&self, segment: &Segment) -> Vec<String> {
+    fn segment(&self, segment: &Segment, lease: Option<&Lease>) -> Vec<String> {
         let Segment { id, name, kind, epoch, head, keep, labels, registered, claimed, revision, .. } = segment;
         let mut line = format!("{} {name} owner={} epoch={epoch} head=v{head}", short(id.0), owner(segment.owner));
         line += &format!(" keep={keep} kind={kind:?} revision={revision}").to_lowercase();
         line += &format!(" registered={}@{}", short(registered.0.0), clock(registered.1));
         line += &claimed.map(|(by, head)| format!(" claimed={}@{head}", short(by.0))).unwrap_or_default();
+        line += &lease.map(|l| format!(" lease={:?} until {}", l.span, clock(l.until))).unwrap_or_default();
         line += &labels.iter().map(|(key, value)| format!(" {key}:{value}")).collect::<String>();
         let version = |(version, record): (_, &std::sync::Arc<VersionRecord>)| {
             let VersionRecord { size, digest, epoch, request, wanted, copies, ended, pinned, .. } = &**record;
