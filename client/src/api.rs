@@ -78,8 +78,6 @@ pub trait Cairn {
     async fn remove(request: RemoveRequest) -> Result<(), Error>;
     /// Makes the node asked the owner.
     async fn claim(request: ClaimRequest) -> Result<Claimed, Error>;
-    /// The owner's lease begins anew; tells how long it lasts from when it was asked.
-    async fn renew(request: RenewRequest) -> Result<Duration, Error>;
     /// Gives ownership up.
     async fn release(request: ReleaseRequest) -> Result<(), Error>;
     /// The members.
@@ -116,6 +114,8 @@ pub trait Cairn {
     async fn recovery(wait: Duration) -> Result<Option<Recovery>, Error>;
     /// Ends the recovery: nodes delete and repair again.
     async fn resume(wait: Duration) -> Result<(), Error>;
+    /// The owner's lease begins anew; tells how long it lasts from when it was asked.
+    async fn renew(request: RenewRequest) -> Result<Duration, Error>;
 }
 
 /// Work that goes on, or its result.

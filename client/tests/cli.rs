@@ -47,6 +47,7 @@ fn help_lists_exactly_what_is_built() {
         "unpin",
         "watch",
         "claim",
+        "renew",
         "release",
         "node",
         "cluster",

@@ -196,7 +196,7 @@ fn three_machines_become_a_cluster_and_stay_one() {
     assert!(peers["peers"].as_array().unwrap().iter().all(|peer| peer["reachable"] == true), "{peers}");
 
     // A running node's folder is its own, and another cluster's is refused.
-    let locked = Run::of(&mut machines.cairnd(2, "start", &[])).expect(1);
+    let locked = Run::of(&mut machines.cairnd(2, "start", &[])).expect(4);
     assert!(locked.stderr.contains("another daemon runs in this folder"), "{locked:?}");
     Run::of(&mut machines.cairnd(4, "init", &[])).expect(0);
     let other = Run::of(&mut machines.cairnd(4, "join", &join)).expect(4);

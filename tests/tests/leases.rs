@@ -44,13 +44,18 @@ fn a_lease_keeps_others_off_until_it_is_over_or_released() {
     assert_eq!(renewed, json!({"name": "app/state", "epoch": 2, "lease_ms": 3_600_000}));
     cluster.cairn("n1", ["renew", "app/state", "--epoch", "1"]).expect(4);
 
+    // Neither the owner's own claim nor a removal cuts it short.
+    assert_eq!(cluster.cairn("n2", ["claim", "app/state"]).expect(0).json()["epoch"], 3);
+    cluster.cairn("n3", ["claim", "app/state"]).expect(4);
+    cluster.cairn("n3", ["rm", "app/state", "--yes"]).expect(4);
+
     // A release ends it at once; a claim without a lease has none.
-    cluster.cairn("n2", ["release", "app/state", "--epoch", "2"]).expect(0);
+    cluster.cairn("n2", ["release", "app/state", "--epoch", "3"]).expect(0);
     assert_eq!(cluster.show("n1", "app/state")["lease"], Value::Null);
-    let error = cluster.cairn("n2", ["renew", "app/state", "--epoch", "2"]).expect(4).error();
+    let error = cluster.cairn("n2", ["renew", "app/state", "--epoch", "3"]).expect(4).error();
     assert!(error["hint"].as_str().unwrap().contains("--lease"), "{error}");
     let loaded = cluster.cairn("n3", ["load", "app/state", "--claim", "--lease", "1s"]).expect(0).json();
-    assert_eq!((&loaded["epoch"], &loaded["owner"]), (&json!(3), &json!("n3")));
+    assert_eq!((&loaded["epoch"], &loaded["owner"]), (&json!(4), &json!("n3")));
 
     // What is over is told, cannot be renewed, and is taken over.
     let revision = cluster.show("n1", "app/state")["revision"].to_string();
@@ -61,18 +66,18 @@ fn a_lease_keeps_others_off_until_it_is_over_or_released() {
     let lapsed = told.find(|line| line["type"] == "lapsed").unwrap();
     watch.kill().unwrap();
     watch.wait().unwrap();
-    assert_eq!((&lapsed["owner"], &lapsed["epoch"], &lapsed["version"]), (&json!("n3"), &json!(3), &json!(2)));
-    cluster.cairn("n3", ["renew", "app/state", "--epoch", "3"]).expect(4);
-    assert_eq!(cluster.cairn("n1", ["claim", "app/state"]).expect(0).json()["epoch"], 4);
+    assert_eq!((&lapsed["owner"], &lapsed["epoch"], &lapsed["version"]), (&json!("n3"), &json!(4), &json!(2)));
+    cluster.cairn("n3", ["renew", "app/state", "--epoch", "4"]).expect(4);
+    assert_eq!(cluster.cairn("n1", ["claim", "app/state"]).expect(0).json()["epoch"], 5);
 }
 
 #[test]
 fn a_lease_outlives_its_node_and_then_ends() {
     let cluster = Cluster::start(3, 0);
     save(&cluster, "n2", "app/state", &[]).expect(0);
-    cluster.cairn("n2", ["claim", "app/state", "--lease", "4s"]).expect(0);
+    cluster.cairn("n2", ["claim", "app/state", "--lease", "15s"]).expect(0);
     cluster.kill("n2");
-    cluster.cairn("n1", ["claim", "app/state", "--timeout", "1s"]).expect(4);
+    cluster.cairn("n1", ["claim", "app/state"]).expect(4);
     until("it is taken over", || (cluster.cairn("n1", ["claim", "app/state"]).code == 0).then_some(()));
     assert_eq!(cluster.show("n1", "app/state")["epoch"], 3);
 }
@@ -94,6 +99,8 @@ fn what_is_leased_blocks_a_drain_and_is_listed() {
     );
     assert!(blocks[0]["reason"].as_str().unwrap().contains("under a lease, for another 59m"), "{blocks:?}");
     assert_eq!(cluster.show("n1", "app/state")["owner"], "n2");
+    let refused = cluster.cairn("n1", ["node", "remove", "n2", "--yes"]).expect(4).error();
+    assert!(refused["message"].as_str().unwrap().contains("has leases that are not over, of app/state"), "{refused}");
     // Its holder may go on until it ends.
     cluster.cairn("n2", ["renew", "app/state", "--epoch", "2"]).expect(0);
     cluster.cairn("n2", ["release", "app/state", "--epoch", "2"]).expect(0);

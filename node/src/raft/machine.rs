@@ -46,7 +46,8 @@ pub struct View {
 
 /// What a node ends with whose applied entries are not the leader's. openraft takes it for granted that they are.
 pub const FORGOTTEN: &str = "the leader has other entries than those that were applied here: a voter has lost what it had \
-                             acknowledged (was an older copy of its folder put back?)";
+                             acknowledged (was an older copy of its folder put back?). Keep this folder: it may be the last one \
+                             that has it";
 
 impl View {
     /// Whether the entry of this id is at or before the last one that was applied.
@@ -54,9 +55,12 @@ impl View {
         self.applied.is_some_and(|applied| id.index() <= applied.index())
     }
 
-    /// Whether an entry that a leader has stands where another one was applied: terms never go down along a log.
+    /// Whether an entry that a leader has stands where another one was applied, as far as the last one tells: terms never go down
+    /// along a log.
     pub fn is_replaced_by(&self, id: &LogId) -> bool {
-        self.covers(id) && self.applied.is_some_and(|applied| *id > applied)
+        let term = |id: &LogId| id.committed_leader_id().term;
+        let differs = |last: LogId| term(id) > term(&last) || (id.index() == last.index() && *id != last);
+        self.covers(id) && self.applied.is_some_and(differs)
     }
 
     /// Reads a snapshot file to its end: `InvalidData` if it is damaged, or of a version that this build does not know.
@@ -310,7 +314,7 @@ mod tests {
         for fits in [id(1, 3), id(2, 15), id(2, 16), id(3, 16)] {
             assert!(!view.is_replaced_by(&fits), "{fits}");
         }
-        for other in [id(3, 15), id(3, 12)] {
+        for other in [id(3, 15), id(3, 12), id(1, 15)] {
             assert!(view.is_replaced_by(&other), "{other}");
         }
     }

@@ -112,6 +112,8 @@ impl Peer for PeerServer {
         // Whoever was deposed may still send what never counted.
         if replaced && !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
             core.stop.fault(FORGOTTEN);
+            // It must not be counted on for entries that it does not have.
+            return Err(stopped(FORGOTTEN));
         }
         Ok(answer)
     }

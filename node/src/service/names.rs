@@ -72,19 +72,20 @@ impl Service {
 
     pub(super) async fn renew_lease(&self, request: RenewRequest) -> Result<Duration, Error> {
         let RenewRequest { request: id, wait, name, epoch } = request;
-        let state = self.core.read(self.deadline(wait)).await?.state;
-        let segment = state.by_name(&name).ok_or_else(|| no_such_name(&name))?;
-        // It stays the same for as long as the ownership lasts.
-        let span = state.leases.get(&segment.id).map(|lease| lease.span);
         let what = format!("renew {epoch}");
-        self.change(&name, id, &what, wait, |request, segment| Command::Renew { request, segment, epoch }).await?;
-        span.ok_or_else(|| unexpected(&Outcome::Done))
+        let renew = |request, segment| Command::Renew { request, segment, epoch };
+        match self.change(&name, id, &what, wait, renew).await? {
+            Outcome::Renewed { span } => Ok(span),
+            other => Err(unexpected(&other)),
+        }
     }
 
     pub(super) async fn release_segment(&self, request: ReleaseRequest) -> Result<(), Error> {
         let ReleaseRequest { request: id, wait, name, epoch } = request;
         let what = format!("release {epoch}");
-        self.change(&name, id, &what, wait, |request, segment| Command::Release { request, segment, epoch }).await
+        self.change(&name, id, &what, wait, |request, segment| Command::Release { request, segment, epoch })
+            .await
+            .map(drop)
     }
 
     pub(super) async fn remove_segment(&self, request: RemoveRequest) -> Result<(), Error> {
@@ -97,19 +98,25 @@ impl Service {
             return self.core.answer(&name, foretold.map(|()| Outcome::Done)).map(drop);
         }
         let what = format!("remove {scope:?}");
-        self.change(&name, id, &what, wait, |request, segment| Command::Unregister { request, segment, scope }).await
+        self.change(&name, id, &what, wait, |request, segment| Command::Unregister { request, segment, scope })
+            .await
+            .map(drop)
     }
 
     pub(super) async fn pin_version(&self, request: PinRequest) -> Result<(), Error> {
         let PinRequest { request: id, wait, name, version } = request;
         let what = format!("pin {version}");
-        self.change(&name, id, &what, wait, |request, segment| Command::Pin { request, segment, version }).await
+        self.change(&name, id, &what, wait, |request, segment| Command::Pin { request, segment, version })
+            .await
+            .map(drop)
     }
 
     pub(super) async fn unpin_versions(&self, request: UnpinRequest) -> Result<(), Error> {
         let UnpinRequest { request: id, wait, name, version } = request;
         let what = format!("unpin {version:?}");
-        self.change(&name, id, &what, wait, |request, segment| Command::Unpin { request, segment, version }).await
+        self.change(&name, id, &what, wait, |request, segment| Command::Unpin { request, segment, version })
+            .await
+            .map(drop)
     }
 
     /// Looks a name up, and has the cluster apply a command about its segment.
@@ -122,7 +129,7 @@ impl Service {
         what: &str,
         wait: Duration,
         command: impl FnOnce(Request, SegmentId) -> Command,
-    ) -> Result<(), Error> {
+    ) -> Result<Outcome, Error> {
         let (core, deadline) = (&self.core, self.deadline(wait));
         let step = request.step(&format!("{what} {name}"));
         let state = core.read(deadline).await?.state;
@@ -133,7 +140,7 @@ impl Service {
                 core.propose(command(until(core, step, deadline), segment), deadline).await?
             }
         };
-        core.answer(name, reply).map(drop)
+        core.answer(name, reply)
     }
 }
 

@@ -50,7 +50,9 @@ impl Service {
             return self.end_removal(&view, request.node, until).await;
         };
         let name = &member.profile.name;
-        let (seen, asked) = (member.clone(), self.heard_view(deadline).await?);
+        // Who is not heard for a moment is no reason to stop in the middle: what counts then is checked at apply.
+        let asked = if request.begun { view.clone() } else { self.heard_view(deadline).await? };
+        let seen = asked.state.members.get(&request.node).cloned().unwrap_or_else(|| member.clone());
         let foretold = self.blocking(move || foretell(&asked, &seen, request.force)).await?;
         if let Some(refusal) = foretold.refusal {
             return Err(if request.begun { half_way(name, &refusal) } else { refusal });
@@ -105,7 +107,8 @@ impl Service {
                 let Tie { segment, version, copy, .. } = tie;
                 (tie.name, Command::Abandon { segment, version, copy, force })
             };
-            let owned = state.owned_by(node).map(|s| (s.name.clone(), Command::Disown { segment: s.id, node }));
+            let free = state.owned_by(node).filter(|segment| state.lease(segment.id).is_none());
+            let owned = free.map(|s| (s.name.clone(), Command::Disown { segment: s.id, node }));
             owned.chain(copies.map(abandon)).take(STEPS_MAX).collect::<Vec<_>>()
         });
         let take = |(name, command)| async move {
@@ -237,6 +240,13 @@ fn refusal(view: &View, member: &Member, force: bool, lost: u64, losses: &[Loss]
     if let Some(why) = no_quorum_for_removal(view, member) {
         let error = Error::new(Code::Conflict, format!("{name} is not removed: {why}"));
         return Some(error.hint("let other nodes join, or come back, first; see `cairn node ls`"));
+    }
+    let leased = state.owned_by(member.id).filter(|segment| state.lease(segment.id).is_some());
+    if let Some(what) =
+        reason(&format!("{name} has leases that are not over, of"), leased.map(|s| s.name.to_string()))
+    {
+        let error = Error::new(Code::Conflict, what);
+        return Some(error.hint("end what runs there, or wait until they are over: `cairn show NAME` tells when"));
     }
     if lost == 0 {
         return None;

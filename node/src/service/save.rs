@@ -114,7 +114,7 @@ impl Save {
             return Err(refusal);
         }
         let checked = match state.by_name(&request.name) {
-            Some(segment) => check_segment(core, segment, request),
+            Some(segment) => check_segment(core, &state, segment, request),
             None => check_new(request),
         };
         // It stays refused, though what it lacks may come.
@@ -327,7 +327,7 @@ impl Save {
     }
 }
 
-fn check_segment(core: &Core, segment: &Segment, request: &SaveRequest) -> Result<(), Error> {
+fn check_segment(core: &Core, state: &State, segment: &Segment, request: &SaveRequest) -> Result<(), Error> {
     use cairn_store::meta::Rejection;
     let name = &segment.name;
     let refuse =
@@ -340,7 +340,7 @@ fn check_segment(core: &Core, segment: &Segment, request: &SaveRequest) -> Resul
             _ => refused,
         };
     }
-    if request.epoch.is_none() && core.view.borrow().state.lease(segment.id).is_some() {
+    if request.epoch.is_none() && state.lease(segment.id).is_some() {
         let message = format!("{name} is leased: a save has to tell its epoch, {} now", segment.epoch);
         let error = Error::new(Code::Conflict, message);
         return Err(

@@ -23,6 +23,8 @@ use crate::raft::types::Peer;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most registrations that expire at once.
 const EXPIRE_MAX: usize = 100;
+/// The most leases that are told to be over at once.
+const LAPSES_MAX: usize = 100;
 /// A learner may vote, and a voter lead, when it lacks at most so many entries.
 const LAG_MAX: u64 = 1000;
 
@@ -117,7 +119,8 @@ async fn mark(core: &Core, state: &State, leading: Duration) {
 
 async fn expire(core: &Core, state: &State) {
     let due = state.open.iter().take_while(|(since, _)| since.after(REGISTRATION_TTL) <= state.time);
-    let due: Vec<_> = due.take(EXPIRE_MAX).map(|(_, segment)| *segment).collect();
+    let due = due.map(|(_, segment)| *segment).filter(|segment| state.lease(*segment).is_none());
+    let due: Vec<_> = due.take(EXPIRE_MAX).collect();
     for segment in due {
         propose(core, Command::Expire { segment }).await;
     }
@@ -128,8 +131,10 @@ async fn lapse(core: &Core, view: &View) {
     let Some(term) = core.leading() else { return };
     let now = view.clock(term, core.env.clock.now());
     let over = view.state.leases.iter().filter(|(_, lease)| !lease.is_live(now)).map(|(segment, _)| *segment);
-    for segment in over.take(EXPIRE_MAX).collect::<Vec<_>>() {
-        propose(core, Command::Lapse { segment }).await;
+    for segment in over.take(LAPSES_MAX).collect::<Vec<_>>() {
+        if !propose(core, Command::Lapse { segment }).await {
+            return;
+        }
     }
 }
 

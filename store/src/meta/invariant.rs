@@ -75,19 +75,13 @@ pub fn broken(before: &State, after: &State) -> Vec<String> {
         match item {
             DiffItem::Update { old: (_, old), new: (_, new) } => {
                 check_step(old, new, after, &mut wrong);
-                // R5: whoever has a lease gives the name up itself, or keeps it.
-                let kept = before.leases.get(&old.id).filter(|lease| lease.is_live(after.time));
-                if let (Some(lease), Some(owner)) = (kept, new.owner)
-                    && Some(owner) != old.owner
-                {
-                    wrong.push(format!(
-                        "{}: it was taken over before the lease was over, at {}",
-                        new.name, lease.until
-                    ));
-                }
+                check_lease(before, after, (old, new), &mut wrong);
             }
             DiffItem::Remove(_, old) if after.epochs.get(&old.name) != Some(&old.epoch) => {
                 wrong.push(format!("{}: its last epoch is not {}", old.name, old.epoch));
+            }
+            DiffItem::Remove(_, old) if before.leases.get(&old.id).is_some_and(|lease| lease.is_live(after.time)) => {
+                wrong.push(format!("{}: it was removed under a lease", old.name));
             }
             DiffItem::Add(..) | DiffItem::Remove(..) => {}
         }
@@ -205,6 +199,18 @@ fn check_step(old: &Segment, new: &Segment, after: &State, wrong: &mut Vec<Strin
         must(*version == old.head.next(), "a version does not follow the head");
         must(record.epoch == old.epoch, "a version was committed in another epoch");
         must(Some(record.owner) == old.owner, "a version was committed by somebody who was not the owner");
+    }
+}
+
+/// R5: whoever has a lease gives the name up itself, or keeps it for as long.
+fn check_lease(before: &State, after: &State, (old, new): (&Segment, &Segment), wrong: &mut Vec<String>) {
+    let Some(lease) = before.leases.get(&old.id).filter(|lease| lease.is_live(after.time)) else { return };
+    if new.owner.is_some() && new.owner != old.owner {
+        wrong.push(format!("{}: it was taken over before the lease was over, at {}", new.name, lease.until));
+    }
+    let until = after.leases.get(&new.id).map(|lease| lease.until);
+    if new.owner == old.owner && until < Some(lease.until) {
+        wrong.push(format!("{}: its lease was cut short, from {} to {until:?}", new.name, lease.until));
     }
 }
 

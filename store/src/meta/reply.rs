@@ -1,5 +1,7 @@
 //! What the state machine answers: what was done, or why it was refused. Enums grow at the end only: answers are kept in snapshots.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -49,6 +51,11 @@ pub enum Outcome {
         epoch: Epoch,
         /// The head that it took over.
         head: Version,
+    },
+    /// The lease begins anew.
+    Renewed {
+        /// How long it lasts.
+        span: Duration,
     },
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cairn_client::api::{Drain, Error};
 use cairn_client::dial::{Client, TIMEOUT_MAX};
+use cairn_store::name::Name;
+use cairn_store::segment::Version;
 use tokio::time::{Instant, sleep};
 
 use crate::args::{DrainArgs, Globals, NodeNameArgs};
@@ -81,7 +83,7 @@ fn not_yet(now: &Drain) -> Error {
 /// What was told while it lasts.
 #[derive(Default)]
 struct Told {
-    stuck: BTreeSet<String>,
+    stuck: BTreeSet<(Name, Option<Version>)>,
     bar: bool,
 }
 
@@ -92,7 +94,7 @@ impl Told {
         for block in now.blocks.iter().filter(|block| block.stuck) {
             let version = block.version.map_or_else(String::new, |version| format!("version {version} of "));
             let line = format!("{version}{}: {}", block.name, block.reason);
-            if self.stuck.len() < TOLD_MAX && self.stuck.insert(line.clone()) {
+            if self.stuck.len() < TOLD_MAX && self.stuck.insert((block.name.clone(), block.version)) {
                 let start = if self.bar { "\r\x1b[K" } else { "" };
                 // Without a terminal after all there is nobody to tell.
                 let _ = writeln!(stderr, "{start}waiting: {line}");

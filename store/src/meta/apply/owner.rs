@@ -102,6 +102,12 @@ impl State {
         if segment.head != head {
             return Err(Rejection::HeadMoved { head: segment.head });
         }
+        // What the owner has is never cut short but by a release.
+        let held = self.lease(id).copied();
+        let lease = match (lease.map(|span| Lease::given(self.time, span)), held) {
+            (Some(new), Some(old)) => Some(Lease { until: new.until.max(old.until), ..new }),
+            (new, old) => new.or(old),
+        };
         let mut segment = Segment::clone(segment);
         segment.owner = Some(node);
         segment.epoch = epoch.next();
@@ -111,7 +117,7 @@ impl State {
         let epoch = segment.epoch;
         self.put(segment);
         match lease {
-            Some(span) => drop(self.leases.insert(id, Lease::given(self.time, span))),
+            Some(lease) => drop(self.leases.insert(id, lease)),
             None => drop(self.leases.remove(&id)),
         }
         Ok(Outcome::Claimed { epoch, head })
@@ -123,8 +129,9 @@ impl State {
             return Err(Rejection::StaleEpoch { current: segment.epoch });
         }
         let lease = self.lease(id).copied().ok_or(Rejection::NoLease)?;
-        self.leases.insert(id, Lease::given(self.time, lease.span));
-        Ok(Outcome::Done)
+        let new = Lease::given(self.time, lease.span);
+        self.leases.insert(id, Lease { until: new.until.max(lease.until), ..new });
+        Ok(Outcome::Renewed { span: lease.span })
     }
 
     pub(super) fn lapse(&mut self, id: SegmentId) -> Reply {
@@ -172,7 +179,7 @@ impl State {
         match scope {
             Scope::IfEmpty if !segment.versions.is_empty() => Err(Rejection::NotEmpty),
             Scope::Version(version) => check_removable(segment, version),
-            Scope::Segment | Scope::IfEmpty => Ok(()),
+            Scope::Segment | Scope::IfEmpty => self.check_unleased(segment),
         }
     }
 
@@ -192,7 +199,7 @@ impl State {
         if !segment.versions.is_empty() {
             return Err(Rejection::NotEmpty);
         }
-        if self.time < segment.registered.1.after(REGISTRATION_TTL) {
+        if self.time < segment.registered.1.after(REGISTRATION_TTL) || self.lease(id).is_some() {
             return Err(Rejection::NotExpired);
         }
         self.end(id);

@@ -80,7 +80,7 @@ pub(super) fn state() -> State {
     state
 }
 
-fn before_leases() -> State {
+pub(super) fn before_leases() -> State {
     let mut state = before_origins();
     let source = Source { cluster: ids::cluster(7), revision: 70_000 };
     let (ancestors, floor) = ([source.cluster, ids::cluster(6)].into(), Epoch(1 << 32));

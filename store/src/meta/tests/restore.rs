@@ -39,11 +39,19 @@ fn new_cluster() -> State {
     state
 }
 
+/// With records of a snapshot of version 4, which has no leases.
+#[test]
+fn the_backup_of_version_1_with_older_records_is_read() {
+    let backup = Backup { taken: WallTime(1_700_000_000_000), state: fixture::before_leases() };
+    let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/backup-v1.bin")).unwrap();
+    assert_eq!(Backup::read(&mut &kept[..]).unwrap(), backup);
+}
+
 /// `UPDATE_FIXTURE=1` writes it again, as of snapshots.
 #[test]
 fn the_backup_of_version_1_is_written_and_read() {
     let backup = Backup { taken: WallTime(1_700_000_000_000), state: fixture::state() };
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/backup-v1.bin");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/backup-v1-of-5.bin");
     if std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::write(&path, bytes(&backup)).unwrap();
     }

@@ -162,7 +162,7 @@ impl View for Detail<'_> {
             ("epoch", self.epoch.to_string()),
             (
                 "lease",
-                self.lease.as_ref().map_or_else(|| "-".into(), |lease| format!("for {} ms", lease.remaining_ms)),
+                self.lease.as_ref().map_or_else(|| "-".into(), |lease| format!("for {}", span(lease.remaining_ms))),
             ),
             ("head", or_dash(self.head)),
             ("replicas wanted", or_dash(self.replicas_wanted)),
@@ -256,7 +256,7 @@ impl<'a> Renewed<'a> {
 
 impl View for Renewed<'_> {
     fn table(&self) -> String {
-        let span = humantime::format_duration(Duration::from_millis(self.lease_ms));
+        let span = span(self.lease_ms);
         format!("the lease of {} in epoch {} lasts {span} from when it was asked", self.name, self.epoch)
     }
 }
@@ -284,4 +284,9 @@ impl View for Released<'_> {
     fn table(&self) -> String {
         format!("released {} of epoch {}: nobody owns it now", self.name, self.epoch)
     }
+}
+
+/// Milliseconds in words.
+fn span(millis: u64) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(millis))
 }

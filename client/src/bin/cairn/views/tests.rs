@@ -162,7 +162,7 @@ fn show_prints_every_key_and_history_its_versions() {
     assert_eq!(Detail::new(&detail).lines().unwrap().len(), 1);
     let leased = api::SegmentDetail { lease: Some(Duration::from_millis(1500)), ..detail };
     assert_eq!(json(&Detail::new(&leased))["lease"], json!({"owner": "n1", "remaining_ms": 1500}));
-    assert!(Detail::new(&leased).table().contains("for 1500 ms"));
+    assert!(Detail::new(&leased).table().contains("for 1s 500ms"));
 }
 
 #[test]

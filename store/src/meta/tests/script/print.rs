@@ -28,6 +28,7 @@ impl Printer {
                 format!("committed v{version} epoch={epoch} bytes={}", self.named(digest))
             }
             Ok(Outcome::Claimed { epoch, head }) => format!("claimed epoch={epoch} head={head}"),
+            Ok(Outcome::Renewed { span }) => format!("renewed for {span:?}"),
             Err(Rejection::NameTaken { owner: holder } | Rejection::NotOwner { owner: holder }) => {
                 format!("refused: {} (owner {})", reply.as_ref().unwrap_err(), owner(*holder))
             }
