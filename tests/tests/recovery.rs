@@ -77,7 +77,7 @@ fn what_one_node_knows_outlives_the_majority() {
     assert_eq!(cluster.show("n3", "app/state")["epoch"], 2);
 
     // Not while it runs, whatever is asked for.
-    let refused = daemon(&cluster, "n3", &["recover", "--yes"]).expect(1);
+    let refused = daemon(&cluster, "n3", &["recover", "--yes"]).expect(4);
     assert!(refused.stderr.contains("another daemon runs"), "{}", refused.stderr);
     cluster.crash_all();
     for lost in ["n1", "n2"] {
