@@ -61,7 +61,7 @@ fn help_lists_exactly_what_is_built() {
     assert_eq!(listed(&["meta", "--help"]), ["backup", "inspect", "restore"]);
     assert_eq!(listed(&["bench", "--help"]), ["save", "load", "small", "meta", "memory", "many", "repair", "lead"]);
     let help = |command| text(&cairn(&[command, "--help"]).stdout).to_owned();
-    for word in ["--lease", "--archive", "--durability", "--from", "global"] {
+    for word in ["--archive", "--durability", "--from", "global"] {
         assert!(!help("save").contains(&format!("{word} ")) && !help("load").contains(&format!("{word} ")), "{word}");
     }
 }
