@@ -100,7 +100,7 @@ fn what_is_leased_blocks_a_drain_and_is_listed() {
     assert!(blocks[0]["reason"].as_str().unwrap().contains("under a lease, for another 59m"), "{blocks:?}");
     assert_eq!(cluster.show("n1", "app/state")["owner"], "n2");
     let refused = cluster.cairn("n1", ["node", "remove", "n2", "--yes"]).expect(4).error();
-    assert!(refused["message"].as_str().unwrap().contains("has leases that are not over, of app/state"), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("has leases that are not over: app/state"), "{refused}");
     // Its holder may go on until it ends.
     cluster.cairn("n2", ["renew", "app/state", "--epoch", "2"]).expect(0);
     cluster.cairn("n2", ["release", "app/state", "--epoch", "2"]).expect(0);

@@ -242,9 +242,7 @@ fn refusal(view: &View, member: &Member, force: bool, lost: u64, losses: &[Loss]
         return Some(error.hint("let other nodes join, or come back, first; see `cairn node ls`"));
     }
     let leased = state.owned_by(member.id).filter(|segment| state.lease(segment.id).is_some());
-    if let Some(what) =
-        reason(&format!("{name} has leases that are not over, of"), leased.map(|s| s.name.to_string()))
-    {
+    if let Some(what) = reason(&format!("{name} has leases that are not over"), leased.map(|s| s.name.to_string())) {
         let error = Error::new(Code::Conflict, what);
         return Some(error.hint("end what runs there, or wait until they are over: `cairn show NAME` tells when"));
     }

@@ -10,6 +10,7 @@ use cairn_node::env::real::{SocketNet, SystemClock, SystemRng, TokioSpawn};
 use cairn_node::env::{Clock, Env};
 use cairn_node::node::Node;
 use cairn_node::raft::log::{LogTuning, WalLog};
+use cairn_node::raft::machine::FORGOTTEN;
 use cairn_node::work::leave::{REMOVED, STILL_VOTES};
 use cairn_store::disk::FileDisk;
 
@@ -111,6 +112,10 @@ async fn serve(config: &Config) -> Result<(), Failure> {
             REMOVED => return ended().hint(JOIN_ANEW),
             STILL_VOTES => {
                 return ended().hint("leave its folder as it is; start it again if the other nodes lack a quorum");
+            }
+            FORGOTTEN => {
+                return Failure::new(format!("the node must not go on: {fault}"))
+                    .hint("`cairn cluster recover --dry-run` tells what it knows; then remove it, and join with an empty folder");
             }
             _ => {}
         }
