@@ -1,5 +1,6 @@
-//! What can be typed. `recovery`: backups, and clusters that begin with one.
+//! What can be typed. `ownership`: claims and leases; `recovery`: backups, and clusters that begin with one.
 
+mod ownership;
 mod recovery;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,6 @@ use cairn_client::dial::Client;
 use cairn_client::fetch::Range;
 use cairn_client::request;
 use cairn_store::id::RequestId;
-use cairn_store::lease::{LEASE_MAX, LEASE_MIN};
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
 use cairn_store::segment::{Ack, Epoch, KEEP_MAX, REPLICAS_MAX, Version};
@@ -27,6 +27,8 @@ use crate::bench::BenchCommand;
 use crate::output::{Format, Output};
 use crate::report::Report;
 
+use ownership::lease;
+pub(crate) use ownership::{ClaimArgs, ReleaseArgs, RenewArgs};
 pub(crate) use recovery::{BackupArgs, InspectArgs, MetaCommand, RecoverArgs, RecoveryArgs, RestoreArgs};
 
 /// How long a command goes on trying.
@@ -345,33 +347,6 @@ pub(crate) struct WatchArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct ClaimArgs {
-    /// The segment.
-    pub(crate) name: Name,
-    /// Nobody else takes over for so long, if it is not renewed; 1s to 1h.
-    #[arg(long, value_name = "TIME", value_parser = lease)]
-    pub(crate) lease: Option<Duration>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct RenewArgs {
-    /// The segment.
-    pub(crate) name: Name,
-    /// The epoch of the ownership.
-    #[arg(long, allow_negative_numbers = true, value_name = "E", value_parser = epoch)]
-    pub(crate) epoch: Epoch,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ReleaseArgs {
-    /// The segment.
-    pub(crate) name: Name,
-    /// The epoch that is given up.
-    #[arg(long, allow_negative_numbers = true, value_name = "E", value_parser = epoch)]
-    pub(crate) epoch: Epoch,
-}
-
-#[derive(Debug, clap::Args)]
 pub(crate) struct NodeLsArgs {
     /// Only nodes in this state.
     #[arg(long, value_enum)]
@@ -462,15 +437,6 @@ fn label(text: &str) -> Result<(String, String), &'static str> {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("a label is KEY=VALUE"),
     }
-}
-
-fn lease(text: &str) -> Result<Duration, String> {
-    let span = humantime::parse_duration(text).map_err(|e| e.to_string())?;
-    if (LEASE_MIN..=LEASE_MAX).contains(&span) {
-        return Ok(span);
-    }
-    let [least, most] = [LEASE_MIN, LEASE_MAX].map(humantime::format_duration);
-    Err(format!("a lease lasts {least} to {most}"))
 }
 
 fn range(text: &str) -> Result<Range, &'static str> {
