@@ -11,7 +11,7 @@ use crate::world::Spec;
 /// Clients at work.
 const CLIENTS: usize = 6;
 /// Steps of each client.
-const STEPS: usize = 104;
+pub(super) const STEPS: usize = 98;
 /// Faults of a seed: each kind once in a while.
 const STRIKES: usize = 28;
 /// Within which time faults begin: about as long as clients work.

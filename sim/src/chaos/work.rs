@@ -13,8 +13,9 @@ use cairn_store::segment::{Ack, Epoch, Version};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
+use super::CALLS_MIN;
 use super::desk::{Desk, Known, PATIENCE, file_of};
-use super::plan::{Act, Step};
+use super::plan::{Act, STEPS, Step};
 use super::probe;
 use crate::history::{Ask, Told};
 use crate::rng::SplitMix;
@@ -23,10 +24,15 @@ use crate::world::Machine;
 /// The most bytes of what makes no sense.
 const GARBAGE_BYTES_MAX: u64 = 4_000;
 
-/// One client does its steps.
+/// One client does its steps; and all of them once more, as long as a whole life has too few calls: there may have been nobody to
+/// ask for long.
 pub(super) async fn client(desk: &Rc<Desk>, steps: &[Step]) -> anyhow::Result<()> {
     desk.busy.set(desk.busy.get() + 1);
-    for step in steps {
+    let again = steps.iter().filter(|_| steps.len() == STEPS);
+    for (number, step) in steps.iter().chain(again).enumerate() {
+        if number >= steps.len() && desk.tally.so_far().0 >= CALLS_MIN {
+            break;
+        }
         sleep(step.pause).await;
         Worker { desk, step, rng: SplitMix::new(step.luck) }.work().await?;
     }
