@@ -31,7 +31,7 @@ build() {
 caught_in() {
     "$CARGO_TARGET_DIR/debug/cairn-sim" run --seeds "$1" "${story[@]}" 2>&1 | grep '^FAIL' | grep -v 'it hung for' |
         while read -r line; do
-            seed=$(sed -E 's/^FAIL seed ([0-9]+).*/\1/' <<<"$line")
+            seed=$(sed -E 's/^FAIL .*seed ([0-9]+) trace.*/\1/' <<<"$line")
             if "$place/sound" replay "$seed" "${story[@]}" >/dev/null 2>&1; then echo "$line"; fi
         done || true
 }
