@@ -129,8 +129,7 @@ pub(super) fn read(disk: &FileDisk, tell: &mut Tell<'_>) -> io::Result<Known> {
     let identity = read_identity(disk, tell)?;
     let snapshot = read_snapshot(disk, tell)?;
     let states = read_log(disk, snapshot, tell)?;
-    let life = identity.as_ref().map(|identity| identity.incarnation);
-    let removed = life.is_some_and(|life| disk.was_removed(life).unwrap_or_default());
+    let removed = read_removal(disk, identity.as_ref(), tell)?;
     Ok(Known { identity, removed, states })
 }
 
@@ -157,21 +156,31 @@ fn read_identity(disk: &FileDisk, tell: &mut Tell<'_>) -> io::Result<Option<Iden
             return Ok(None);
         }
     };
-    match disk.was_removed(identity.incarnation) {
-        Ok(false) => {}
-        Ok(true) => {
-            let what = "the node was removed from its cluster";
-            tell(Finding::note(What::Identity, &disk.removed_mark(), what, REMOVED));
-        }
-        Err(error) if ours(&error) => return Err(error),
-        Err(error) => tell(Finding::bad(What::Identity, &disk.removed_mark(), error, NO_START)),
-    }
     let mark = disk.spool().join(SPOOL_MARK);
     if read_text(&mark).is_ok_and(|text| text.trim() == identity.incarnation.to_string()) {
         return Ok(Some(identity));
     }
     tell(Finding::note(What::Identity, &mark, "it does not name this node", "write it anew"));
     Ok(Some(identity))
+}
+
+/// Whether the node was removed from its cluster.
+fn read_removal(disk: &FileDisk, identity: Option<&Identity>, tell: &mut Tell<'_>) -> io::Result<bool> {
+    let Some(identity) = identity else { return Ok(false) };
+    match disk.was_removed(identity.incarnation) {
+        Ok(removed) => {
+            if removed {
+                let what = "the node was removed from its cluster";
+                tell(Finding::note(What::Identity, &disk.removed_mark(), what, REMOVED));
+            }
+            Ok(removed)
+        }
+        Err(error) if ours(&error) => Err(error),
+        Err(error) => {
+            tell(Finding::bad(What::Identity, &disk.removed_mark(), error, NO_START));
+            Ok(false)
+        }
+    }
 }
 
 /// The state that the snapshot holds, an empty one if there is none yet; none if it cannot be used.

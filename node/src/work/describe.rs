@@ -16,25 +16,6 @@ use crate::raft::rpc;
 /// How long one try may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who answers at this address as this very node, and is another process.
-async fn twin(core: &Core, address: &str) -> Option<Uuid> {
-    let asked = async {
-        let mut stream = core.env.net.dial(address).await.ok()?;
-        wire::send(&mut stream, &Greeting::Client).await.ok()?;
-        let Welcome(welcome) = wire::receive(&mut stream).await.ok()?;
-        welcome.ok()?;
-        let new = CairnClient::new(tarpc::client::Config::default(), codec::transport(stream));
-        let dispatch = new.dispatch;
-        core.env.spawn(async move {
-            // Its end is seen by whoever waits for the answer.
-            let _ = dispatch.await;
-        });
-        new.client.hello(rpc::context()).await.ok()
-    };
-    let hello = core.env.timeout(core.limits.handshake, asked).await.flatten()?;
-    (hello.incarnation == core.identity.incarnation && hello.process != core.process).then_some(hello.process)
-}
-
 /// Runs until the cluster knows this node as it is.
 pub async fn describe(core: Arc<Core>) {
     while !core.stop.is_set() {
@@ -63,4 +44,23 @@ pub async fn describe(core: Arc<Core>) {
         }
         core.env.clock.sleep(core.limits.work).await;
     }
+}
+
+/// Who answers at this address as this very node, and is another process.
+async fn twin(core: &Core, address: &str) -> Option<Uuid> {
+    let asked = async {
+        let mut stream = core.env.net.dial(address).await.ok()?;
+        wire::send(&mut stream, &Greeting::Client).await.ok()?;
+        let Welcome(welcome) = wire::receive(&mut stream).await.ok()?;
+        welcome.ok()?;
+        let new = CairnClient::new(tarpc::client::Config::default(), codec::transport(stream));
+        let dispatch = new.dispatch;
+        core.env.spawn(async move {
+            // Its end is seen by whoever waits for the answer.
+            let _ = dispatch.await;
+        });
+        new.client.hello(rpc::context()).await.ok()
+    };
+    let hello = core.env.timeout(core.limits.handshake, asked).await.flatten()?;
+    (hello.incarnation == core.identity.incarnation && hello.process != core.process).then_some(hello.process)
 }

@@ -38,8 +38,8 @@ impl Save {
     pub(super) fn refused(&self, state: &State) -> Option<Error> {
         let name = &self.request.name;
         match state.answer(self.step("commit"))?.as_ref().err()? {
-            // What `rule_out` leaves, and why it was refused is not known any more; or its node was removed meanwhile, which may have been
-            // another one at this address. Not as if the name were not there.
+            // What `rule_out` leaves, and why it was refused is not known any more; or its node was removed meanwhile, which
+            // may have been another one at this address. Not as if the name were not there.
             Rejection::NoSuchSegment | Rejection::NoSuchNode(_) => {
                 let message = format!("a save of {name} with this request id was refused before");
                 Some(Error::new(Code::Conflict, message).hint("save with a new request id"))
