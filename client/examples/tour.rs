@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use cairn_client::claim::ClaimOptions;
 use cairn_client::deliver::Output;
 use cairn_client::dial::Client;
 use cairn_client::load::LoadOptions;
@@ -61,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
     }
 
     // Claim, without bytes: back again. Then all of it goes.
-    println!("epoch {} belongs to {}", here.claim(request::new_id(), &name, None).await?.epoch, saved.owner);
+    println!("epoch {} belongs to {}", here.claim(ClaimOptions::new(name.clone())).await?.epoch, saved.owner);
     here.remove(request::new_id(), &name, None).await?;
     Ok(())
 }

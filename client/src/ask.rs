@@ -10,9 +10,9 @@ use cairn_store::segment::{Epoch, Version};
 use tokio::time::{Instant, sleep};
 
 use crate::api::{
-    ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo,
-    PAGE_MAX, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal, RemoveNodeRequest, RemoveRequest,
-    RenewRequest, Repairs, RestoreRequest, SegmentDetail, SegmentSummary, UnpinRequest,
+    ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo, PAGE_MAX, PeerInfo,
+    PinRequest, Progress, Recovery, ReleaseRequest, Removal, RemoveNodeRequest, RemoveRequest, RenewRequest, Repairs,
+    RestoreRequest, SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use crate::dial::{Client, Session};
 use crate::request;
@@ -106,49 +106,6 @@ impl Client {
             async move { client.unpin(context, request).await }
         })
         .await
-    }
-
-    /// Makes the node that answers the owner.
-    ///
-    /// The request means something else on every node, so each is asked under an id of its own, derived from
-    /// `request`.
-    ///
-    /// ```no_run
-    /// # async fn example(client: cairn_client::dial::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// use cairn_client::api::Code;
-    /// use cairn_client::request;
-    ///
-    /// match client.claim(request::new_id(), &"jobs/one".parse()?, None).await {
-    ///     Ok(claimed) => println!("{} owns it, in epoch {}", claimed.owner, claimed.epoch),
-    ///     Err(error) if error.code == Code::NotFound => println!("nothing was saved yet"),
-    ///     Err(error) => return Err(error.into()),
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub async fn claim(&self, request: RequestId, name: &Name, lease: Option<Duration>) -> Result<Claimed, Error> {
-        let mut retry = Retry::new(self.timeout(), true);
-        loop {
-            match self.claim_once(&mut retry, request, name, lease).await {
-                Ok(claimed) => return Ok(claimed),
-                Err(failure) => retry.again(failure).await?,
-            }
-        }
-    }
-
-    async fn claim_once(
-        &self,
-        retry: &mut Retry,
-        request: RequestId,
-        name: &Name,
-        lease: Option<Duration>,
-    ) -> Result<Claimed, Failure> {
-        let session = self.session(retry.left()).await?;
-        let hello = self.greet(&session, retry).await?;
-        retry.at(hello.incarnation);
-        let request = request.step(&hello.incarnation.to_string());
-        let request = ClaimRequest { request, wait: self.wait_in_all(), name: name.clone(), lease };
-        let limit = self.share().min(retry.left());
-        self.ask(&session, limit, |client, context| async move { client.claim(context, request).await }).await
     }
 
     /// Who the node at the other end of this connection is.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use cairn_client::api::{Code, SegmentDetail};
+use cairn_client::claim::ClaimOptions;
 use cairn_client::deliver::Output;
 use cairn_client::dial::Client;
 use cairn_client::fault::Fault;
@@ -164,7 +165,7 @@ impl Judge {
             let at = site.hosts[index].client(TRY);
             if owner.is_none() {
                 // Nobody's, or nothing.
-                let _ = site.wait(at.claim(request::new_id(), name, None));
+                let _ = site.wait(at.claim(ClaimOptions::new(name.clone())));
             }
             let source = Source::stream(std::io::Cursor::new(format!("the last of {name}").into_bytes()));
             let saved = site.wait(at.save(SaveOptions::new(name.clone(), source)));

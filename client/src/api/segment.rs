@@ -141,6 +141,10 @@ pub struct ClaimRequest {
     pub name: Name,
     /// For how long nobody else takes it over, if it is not renewed; none: not at all.
     pub lease: Option<Duration>,
+    /// The epoch that must stand now.
+    pub if_epoch: Option<Epoch>,
+    /// Registers a name that is new, for such bytes.
+    pub create: Option<Kind>,
 }
 
 /// A finished claim.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cairn_client::api::{Code, Error, Event, ListRequest, Outcome, Progress, Saved, Watched};
+use cairn_client::claim::ClaimOptions;
 use cairn_client::deliver::Output;
 use cairn_client::dial::Client;
 use cairn_client::fault::Fault;
@@ -83,7 +84,7 @@ async fn what_may_pass_is_retried_and_what_may_not_is_told() {
 async fn what_a_busy_node_did_not_begin_has_not_happened() {
     let node = Fake::start(Script { busy: true, ..Script::default() }).await;
     let client = Client::new(vec![node.endpoint()], Duration::from_millis(200));
-    let error = client.claim(request::new_id(), &name(), None).await.unwrap_err();
+    let error = client.claim(ClaimOptions::new(name())).await.unwrap_err();
     assert_eq!((error.code, error.outcome), (Code::Unavailable, Outcome::None), "{error}");
     assert!(error.message.contains("is busy"), "{error}");
 }
@@ -460,7 +461,7 @@ async fn a_claim_has_an_id_of_its_own_on_every_node() {
     let first = Fake::start(Script { break_after: Some(1), ..Script::default() }).await;
     let second = Fake::start(Script::default()).await;
     let request = request::new_id();
-    client(&[&first, &second]).claim(request, &name(), None).await.unwrap();
+    client(&[&first, &second]).claim(ClaimOptions { request, ..ClaimOptions::new(name()) }).await.unwrap();
     let (first, second) = (first.claims(), second.claims());
     assert_eq!(second.len(), 1);
     assert!(!first.contains(&second[0]) && second[0] != request);

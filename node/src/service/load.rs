@@ -187,7 +187,7 @@ impl Loading<'_> {
         let Segment { name, epoch, .. } = segment;
         let step = claim_step(self.request, attempt);
         let deadline = deadline.max(core.env.clock.now() + self.request.wait);
-        let command = claim_of(until(core, step, deadline), segment, core.me(), self.request.lease);
+        let command = claim_of(until(core, step, deadline), segment, *epoch, core.me(), self.request.lease);
         crash_point!("claim.begin");
         let reply = core.propose_and_see(command, deadline).await?;
         crash_point!("claim.done");

@@ -7,10 +7,10 @@ use cairn_client::api::{
 };
 use cairn_store::crash_point;
 use cairn_store::id::{NodeId, RequestId, SegmentId};
-use cairn_store::meta::{Command, Outcome, Rejection, Reply, Request, Scope};
+use cairn_store::meta::{Command, Outcome, Rejection, Reply, Request, Scope, State};
 use cairn_store::name::Name;
 use cairn_store::node::Role;
-use cairn_store::segment::{Segment, Version};
+use cairn_store::segment::{Epoch, Kind, Segment, Version};
 
 use super::Service;
 use super::answer::{no_such_name, unexpected};
@@ -28,7 +28,10 @@ impl Service {
         let deadline = self.deadline(request.wait);
         // On another node it is another claim: at an address there may be another node by now.
         let step = |what: &str| until(core, request.request.step(&format!("{what} {name} {}", core.me())), deadline);
-        let claim = |request_of_step, segment: &Segment| claim_of(request_of_step, segment, core.me(), request.lease);
+        let claim = |request_of_step, segment: &Segment| {
+            let epoch = request.if_epoch.unwrap_or(segment.epoch);
+            claim_of(request_of_step, segment, epoch, core.me(), request.lease)
+        };
         let (first, second) = (step("claim"), step("claim what was read"));
         // What this node has applied is nearly always the newest, and a claim on anything older is refused: so one round
         // is enough.
@@ -45,6 +48,10 @@ impl Service {
         if let Some(reply) = answers.into_iter().flatten().find(|reply| !reply.as_ref().is_err_and(outdated)) {
             return self.claimed(name, reply.clone());
         }
+        let state = match request.create {
+            Some(kind) if state.by_name(name).is_none() => self.register(&request, kind, deadline).await?,
+            _ => state,
+        };
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
         // Only what was refused is asked under another id: else a retry would take the first step, and claim once more.
         if state.answer(first.id).is_none() {
@@ -57,6 +64,23 @@ impl Service {
         let state = core.read(deadline).await?.state;
         let segment = state.by_name(name).ok_or_else(|| no_such_name(name))?;
         self.claimed(name, core.propose_and_see(claim(second, segment), deadline).await?)
+    }
+
+    /// Takes a name that has no version, to be claimed at once; or sees that somebody else has taken it.
+    async fn register(&self, request: &ClaimRequest, kind: Kind, deadline: Duration) -> Result<State, Error> {
+        let (core, name) = (&self.core, &request.name);
+        let command = Command::Register {
+            request: until(core, request.request.step(&format!("register {name} {}", core.me())), deadline),
+            name: name.clone(),
+            segment: SegmentId(core.env.uuid()),
+            owner: core.me(),
+            kind,
+        };
+        match core.propose_and_see(command, deadline).await? {
+            Err(Rejection::NameTaken { .. }) => {}
+            reply => drop(core.answer(name, reply)?),
+        }
+        Ok(core.read(deadline).await?.state)
     }
 
     fn claimed(&self, name: &Name, reply: Reply) -> Result<Claimed, Error> {
@@ -145,8 +169,14 @@ impl Service {
 }
 
 /// The command by which a node becomes the owner of what it saw (R3).
-pub(super) fn claim_of(request: Request, seen: &Segment, node: NodeId, lease: Option<Duration>) -> Command {
-    let Segment { id: segment, epoch, head, .. } = *seen;
+pub(super) fn claim_of(
+    request: Request,
+    seen: &Segment,
+    epoch: Epoch,
+    node: NodeId,
+    lease: Option<Duration>,
+) -> Command {
+    let Segment { id: segment, head, .. } = *seen;
     match lease {
         None => Command::Claim { request, segment, epoch, head, node },
         Some(span) => Command::Lease { request, segment, epoch, head, node, span },

@@ -195,7 +195,8 @@ impl Desk {
             }
             Ask::Claim => {
                 let answer = client.call(true, |rpc, context| {
-                    let claim = ClaimRequest { request, wait, name: name.clone(), lease: lease_of(request) };
+                    let (lease, name) = (lease_of(request), name.clone());
+                    let claim = ClaimRequest { request, wait, name, lease, if_epoch: None, create: None };
                     async move { rpc.claim(context, claim).await }
                 });
                 match answer.await {

@@ -22,7 +22,8 @@ pub(super) async fn play(cluster: Cluster) -> anyhow::Result<()> {
     let request = cluster.new_request();
     let client = cluster.client("s2")?;
     let asked = client.call(true, |rpc, context| {
-        let claim = ClaimRequest { request, wait: Duration::from_secs(5), name: saved.name.clone(), lease: None };
+        let (wait, name) = (Duration::from_secs(5), saved.name.clone());
+        let claim = ClaimRequest { request, wait, name, lease: None, if_epoch: None, create: None };
         async move { rpc.claim(context, claim).await }
     });
     let refused = asked.await.err().context("a storage node claimed")?;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cairn_client::api::{Code, Outcome};
+use cairn_client::claim::ClaimOptions;
 use cairn_client::deliver::Output;
 use cairn_client::dial::Client;
 use cairn_client::fault::Fault;
@@ -139,7 +140,7 @@ impl Worker {
                 Told::Loaded { version, epoch, digest, read, owner: loaded.owner, claimed: loaded.claimed }
             }
             Ask::Claim => {
-                let claimed = client.claim(request, &name, None).await?;
+                let claimed = client.claim(ClaimOptions { request, ..ClaimOptions::new(name.clone()) }).await?;
                 Told::Claimed { epoch: claimed.epoch, head: claimed.head, owner: claimed.owner }
             }
             Ask::Release { epoch } => {

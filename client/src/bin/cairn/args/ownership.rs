@@ -15,6 +15,9 @@ pub(crate) struct ClaimArgs {
     /// Nobody else takes over for so long, if it is not renewed; 1s to 1h.
     #[arg(long, value_name = "TIME", value_parser = lease)]
     pub(crate) lease: Option<Duration>,
+    /// Only if this is the epoch now: of several that saw the same one, one gets it.
+    #[arg(long, allow_negative_numbers = true, value_name = "E", value_parser = epoch)]
+    pub(crate) if_epoch: Option<Epoch>,
 }
 
 #[derive(Debug, clap::Args)]

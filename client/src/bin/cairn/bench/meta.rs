@@ -44,8 +44,8 @@ impl Claimant {
 
 impl Repeat for Claimant {
     async fn once(&mut self) -> Result<(), Report> {
-        let request =
-            ClaimRequest { request: request::new_id(), wait: CLAIM_MAX, name: self.name.clone(), lease: None };
+        let (request, name) = (request::new_id(), self.name.clone());
+        let request = ClaimRequest { request, wait: CLAIM_MAX, name, lease: None, if_epoch: None, create: None };
         let answer = self.rpc.claim(tarpc::context::current(), request).await;
         answer.map_err(|error| Report::internal(format!("a claim got no answer: {error}")))??;
         Ok(())
