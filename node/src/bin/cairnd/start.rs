@@ -13,6 +13,7 @@ use cairn_node::raft::log::{LogTuning, WalLog};
 use cairn_node::raft::machine::FORGOTTEN;
 use cairn_node::work::leave::{REMOVED, STILL_VOTES};
 use cairn_store::disk::FileDisk;
+use sd_notify::NotifyState;
 
 use crate::args::StartArgs;
 #[cfg(all(feature = "crash-points", debug_assertions))]
@@ -93,11 +94,14 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     };
     let listen = &config.listen;
     tracing::info!(node = %config.name, %id, %cluster, rpc = %listen.rpc, data = %listen.data, http = %listen.http, "ready");
+    // A manager that did not ask has no socket for it.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
     let stop = node.core.stop.clone();
     let ended = tokio::select! {
         ended = node.run() => ended,
         _ = signals.next() => {
             tracing::info!("asked to end");
+            let _ = sd_notify::notify(&[NotifyState::Stopping]);
             stop.end();
             node.run().await
         }
