@@ -10,7 +10,8 @@
 //! - [`spool`], [`source`]: a node's local storage, seen from an application on the same machine, and the files that
 //!   are put into it;
 //! - [`save`], [`load`], [`fetch`], [`deliver`]: the main job;
-//! - [`watch`]: changes, as they are committed;
+//! - [`claim`], [`lease`]: ownership, and by which clock the holder of a lease counts;
+//! - [`watch`], [`standby`]: changes, as they are committed; and a node's copy that follows them;
 //! - [`backup`]: a cluster's metadata as a file, and back into another cluster;
 //! - `part`: a file or a folder that appears whole or not at all;
 //! - [`tree`]: a folder as a tar stream, and back;
@@ -23,11 +24,13 @@
 pub mod api;
 pub mod ask;
 pub mod backup;
+pub mod claim;
 pub mod codec;
 pub mod deliver;
 pub mod dial;
 pub mod fault;
 pub mod fetch;
+pub mod lease;
 pub mod load;
 mod part;
 pub mod request;
@@ -35,6 +38,7 @@ pub mod retry;
 pub mod save;
 pub mod source;
 pub mod spool;
+pub mod standby;
 pub mod tree;
 pub mod watch;
 pub mod wire;

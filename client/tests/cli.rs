@@ -49,6 +49,8 @@ fn help_lists_exactly_what_is_built() {
         "claim",
         "renew",
         "release",
+        "run",
+        "follow",
         "node",
         "cluster",
         "meta",

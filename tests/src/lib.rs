@@ -5,6 +5,7 @@
 //! - [`prepared`]: clusters whose nodes have settings of their own;
 //! - [`mounts`]: small and read-only file systems, files with a bad sector;
 //! - [`run`]: one call of a program, and what it said;
+//! - [`agent`]: the failover agent, and what it tells;
 //! - [`files`]: real input: an SQLite database, executables, sizes around the block size;
 //! - [`site`]: a cluster whose nodes are handled one by one, for soaks; [`load`], [`book`]: clients at work, and what they
 //!   were told; [`judge`]: whether promises were kept; [`chance`]: drawn numbers;
@@ -22,6 +23,7 @@
     reason = "a failed expectation is a failed test"
 )]
 
+pub mod agent;
 pub mod bins;
 pub mod book;
 pub mod chance;

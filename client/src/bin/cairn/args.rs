@@ -1,5 +1,7 @@
-//! What can be typed. `ownership`: claims and leases; `recovery`: backups, and clusters that begin with one.
+//! What can be typed. `agent`: the failover agent; `member`: nodes; `ownership`: claims and leases; `recovery`: backups, and clusters that begin with one.
 
+mod agent;
+mod member;
 mod ownership;
 mod recovery;
 
@@ -10,7 +12,6 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use cairn_client::api::NodeState;
 use cairn_client::dial::Client;
 use cairn_client::fetch::Range;
 use cairn_client::request;
@@ -27,6 +28,8 @@ use crate::bench::BenchCommand;
 use crate::output::{Format, Output};
 use crate::report::Report;
 
+pub(crate) use agent::{FollowArgs, GuardArgs, RunArgs, WardArgs};
+pub(crate) use member::{DrainArgs, NodeCheckArgs, NodeCommand, NodeLsArgs, NodeNameArgs, NodeRemoveArgs};
 use ownership::lease;
 pub(crate) use ownership::{ClaimArgs, ReleaseArgs, RenewArgs};
 pub(crate) use recovery::{BackupArgs, InspectArgs, MetaCommand, RecoverArgs, RecoveryArgs, RestoreArgs};
@@ -58,7 +61,7 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_delimiter = ',', value_name = "ADDR", value_parser = endpoint)]
     endpoint: Vec<String>,
     /// How long to go on trying; for save and load, without progress.
-    /// [default: 30s; of watch and node drain: none]
+    /// [default: 30s; of watch, follow, run and node drain: none]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
 }
@@ -119,6 +122,20 @@ pub(crate) enum Command {
     Renew(RenewArgs),
     /// Give up the ownership of a segment.
     Release(ReleaseArgs),
+    /// Run a command whose state outlives its node: the failover agent.
+    ///
+    /// It claims the name under a lease, brings the newest version to PATH, and runs the command. It saves PATH at the interval if it
+    /// changed, on SIGUSR1, and when the command has ended. Other signals go to the command. Before the lease can pass on,
+    /// the command has been ended; an agent that dies takes it along.
+    Run(Box<RunArgs>),
+    /// Keep the node asked as fresh as the newest version, and print each as it comes.
+    Follow(FollowArgs),
+    /// Stand between an agent and its command.
+    #[command(hide = true)]
+    Guard(GuardArgs),
+    /// Become the command of a guard.
+    #[command(hide = true)]
+    Ward(WardArgs),
     /// Look at the nodes, empty them, and remove them.
     Node {
         #[command(subcommand)]
@@ -153,28 +170,6 @@ pub(crate) enum Command {
         /// The folder.
         dir: PathBuf,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum NodeCommand {
-    /// List the nodes.
-    Ls(NodeLsArgs),
-    /// Show everything about a node.
-    Show(NodeNameArgs),
-    /// Empty a node: its copies are made again elsewhere.
-    ///
-    /// What it owns has no owner any more; the next claim takes it over. Waits until nothing is left on it, and says what is
-    /// in the way. It goes on if nobody waits.
-    Drain(DrainArgs),
-    /// End the emptying of a node: it takes copies again.
-    Undrain(NodeNameArgs),
-    /// Remove a node from the cluster, for good.
-    ///
-    /// Its machine may join again as another node, with an empty folder. Refused while the last good copy of something is on
-    /// it, or the voters that are up would be too few.
-    Remove(NodeRemoveArgs),
-    /// Exit with 0 if a node may be stopped now, else with 1 and the reasons.
-    Check(NodeCheckArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -344,75 +339,6 @@ pub(crate) struct WatchArgs {
     /// What happened at this revision, and since then; from now on unless given.
     #[arg(long, allow_negative_numbers = true, value_name = "REVISION")]
     pub(crate) from: Option<u64>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct NodeLsArgs {
-    /// Only nodes in this state.
-    #[arg(long, value_enum)]
-    pub(crate) state: Option<StateArg>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct NodeNameArgs {
-    /// The node.
-    pub(crate) node: NodeName,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct DrainArgs {
-    /// The node.
-    pub(crate) node: NodeName,
-    /// Do not wait.
-    #[arg(long)]
-    pub(crate) detach: bool,
-    /// Do not ask.
-    #[arg(long)]
-    pub(crate) yes: bool,
-    /// Say what would be to do, and change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct NodeRemoveArgs {
-    /// The node.
-    pub(crate) node: NodeName,
-    /// Also with the last copies on it, if it is down: what only it had is lost.
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Do not ask.
-    #[arg(long)]
-    pub(crate) yes: bool,
-    /// Say what would be lost, and change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct NodeCheckArgs {
-    /// The node.
-    pub(crate) node: NodeName,
-    /// Whether it may be stopped for a while: what is checked unless something else is asked for.
-    #[arg(long)]
-    maintenance: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StateArg {
-    Up,
-    Down,
-    Draining,
-}
-
-impl From<StateArg> for NodeState {
-    fn from(state: StateArg) -> Self {
-        match state {
-            StateArg::Up => Self::Up,
-            StateArg::Down => Self::Down,
-            StateArg::Draining => Self::Draining,
-        }
-    }
 }
 
 fn endpoint(text: &str) -> Result<String, &'static str> {

@@ -1,8 +1,10 @@
 //! `cairn`: asks a cluster, from the command line.
 //!
 //! - `args`: what can be typed;
-//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `watch`, `claim`, `release`, `node`,
+//! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `watch`, `claim`, `renew`, `release`,
+//!   `follow`, `node`,
 //!   `drain`, `cluster`, `recover`, `recovery`, `meta`, `bench`, `completions`, `man`;
+//! - `run/`: the failover agent;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
 //! - `daemon`: where the daemon's program is; `confirm`: asks before what cannot be undone;
 //! - `report`: errors; `progress`: the bar on a terminal; `waiting`: a word there while no node answers.
@@ -15,6 +17,7 @@ mod completions;
 mod confirm;
 mod daemon;
 mod drain;
+mod follow;
 mod history;
 mod load;
 mod ls;
@@ -30,6 +33,7 @@ mod release;
 mod renew;
 mod report;
 mod rm;
+mod run;
 mod save;
 mod show;
 mod views;
@@ -53,6 +57,12 @@ fn main() -> ExitCode {
     let args = match args::parse(std::env::args_os()) {
         Ok(args) => args,
         Err(code) => return code,
+    };
+    let args = match args.command {
+        // These are processes of their own, in which nothing else is to run.
+        Command::Guard(guard) => return run::guard(guard),
+        Command::Ward(ward) => return run::become_ward(ward),
+        command => Args { command, ..args },
     };
     let output = Output::new(args.globals.output);
     let done = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -86,6 +96,7 @@ async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
             | Command::Show(_)
             | Command::History(_)
             | Command::Watch(_)
+            | Command::Follow(_)
             | Command::Node { command: NodeCommand::Ls(_) | NodeCommand::Show(_) | NodeCommand::Check(_) }
             | Command::Meta { command: MetaCommand::Backup(_) | MetaCommand::Inspect(_) }
             | Command::Cluster {
@@ -96,10 +107,10 @@ async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
                     | ClusterCommand::Recovery(args::RecoveryArgs { end: false, .. })
             }
     );
-    let tidies_itself = matches!(args.command, Command::Bench { .. });
+    let tidies_itself = matches!(args.command, Command::Bench { .. } | Command::Run(_));
     let (waiting, patience) = (Waiting::default(), args.globals.timeout());
     tokio::select! {
-        done = run(args, output, &waiting) => done,
+        done = carry_out(args, output, &waiting) => done,
         never = waiting.tell(patience) => match never {},
         report = interrupted(), if !tidies_itself => Err(if asks { report.without_effect() } else { report }),
     }
@@ -116,7 +127,7 @@ async fn interrupted() -> Report {
     }
 }
 
-async fn run(args: Args, output: &Output, waiting: &Waiting) -> Result<u8, Report> {
+async fn carry_out(args: Args, output: &Output, waiting: &Waiting) -> Result<u8, Report> {
     let Args { globals, command } = args;
     let client = waiting.on(globals.client());
     match command {
@@ -132,6 +143,10 @@ async fn run(args: Args, output: &Output, waiting: &Waiting) -> Result<u8, Repor
         Command::Claim(args) => claim::run(&client, args, output).await,
         Command::Renew(args) => renew::run(&client, args, output).await,
         Command::Release(args) => release::run(&client, args, output).await,
+        Command::Run(args) => run::run(&globals, *args).await,
+        Command::Follow(args) => follow::run(&client, &globals, args, output).await,
+        // Answered in `main`.
+        Command::Guard(_) | Command::Ward(_) => Ok(0),
         Command::Node { command: NodeCommand::Ls(args) } => node::ls(&client, args, output).await,
         Command::Node { command: NodeCommand::Show(args) } => node::show(&client, args, output).await,
         Command::Node { command: NodeCommand::Drain(args) } => drain::drain(&client, &globals, args, output).await,

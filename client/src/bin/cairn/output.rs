@@ -63,6 +63,14 @@ impl Output {
         write_all(io::stdout().lock(), text.as_bytes())
     }
 
+    /// Prints one of many, a line each; false if nobody reads any more.
+    pub(crate) fn print_item(&self, view: &impl View) -> Result<bool, Report> {
+        match self.format {
+            Format::Table => write_all(io::stdout().lock(), format!("{}\n", view.table()).as_bytes()),
+            _ => self.print_line(view),
+        }
+    }
+
     fn write(&self, stream: impl Write, view: &impl View) -> Result<(), Report> {
         let text = self.render(view).map_err(cannot_print)?;
         write_all(stream, text.as_bytes()).map(drop)

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub(crate) use cluster::{Health, Node, Nodes, Peers, Repairs, Status};
 pub(crate) use member::{Check, Drain, ONE_VOTER, Removal, left_on};
-pub(crate) use news::News;
+pub(crate) use news::{Followed, News};
 pub(crate) use recovery::{Backup, Recovery, Restored};
 pub(crate) use segment::{Claimed, Detail, History, Pinned, Released, Removed, Renewed, Segments};
 pub(crate) use transfer::{Loaded, Saved};
@@ -45,6 +45,11 @@ fn replicas_text(list: &[Replica<'_>]) -> String {
 fn time(at: WallTime) -> Option<String> {
     let millis = i64::try_from(at.0).ok()?;
     Some(format!("{:.3}", jiff::Timestamp::from_millisecond(millis).ok()?))
+}
+
+/// The same, of now.
+pub(crate) fn now() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
 }
 
 fn millis(span: Duration) -> u64 {

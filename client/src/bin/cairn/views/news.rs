@@ -1,12 +1,16 @@
-//! What `watch` prints.
+//! What `watch` and `follow` print.
 
+use std::path::Path;
+
+use cairn_client::standby::Standing;
 use cairn_client::{api, watch};
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
 use cairn_store::segment::{Epoch, Version};
 use serde::Serialize;
 
-use super::time;
+use super::{now, or_dash, time};
+use crate::output::View;
 
 /// One line.
 #[derive(Debug, Serialize)]
@@ -59,6 +63,41 @@ impl<'a> News<'a> {
                 owner: None,
                 at: None,
             },
+        }
+    }
+}
+
+/// A version that came to a node which follows.
+#[derive(Debug, Serialize)]
+pub(crate) struct Followed<'a> {
+    name: &'a Name,
+    version: Option<Version>,
+    epoch: Epoch,
+    head: Option<Version>,
+    received: Option<Version>,
+    applied: Option<Version>,
+    owner: Option<&'a NodeName>,
+    node: &'a NodeName,
+    path: Option<&'a Path>,
+    at: String,
+}
+
+impl<'a> Followed<'a> {
+    pub(crate) fn new(name: &'a Name, known: &'a Standing, node: &'a NodeName, path: Option<&'a Path>) -> Self {
+        let Standing { received, applied, head, epoch, ref owner, .. } = *known;
+        let (version, owner, at) = (received, owner.as_ref(), now());
+        Self { name, version, epoch, head, received, applied, owner, node, path, at }
+    }
+}
+
+impl View for Followed<'_> {
+    fn table(&self) -> String {
+        let version = or_dash(self.version);
+        match self.path {
+            Some(path) => {
+                format!("version {version} of {} is on {}, and at {}", self.name, self.node, path.display())
+            }
+            None => format!("version {version} of {} is on {}", self.name, self.node),
         }
     }
 }

@@ -1,0 +1,53 @@
+//! `cairn follow`
+
+use std::path::absolute;
+
+use cairn_client::deliver::Output as Target;
+use cairn_client::dial::{Client, TIMEOUT_MAX};
+use cairn_client::standby::Standby;
+use tokio::time::sleep;
+
+use crate::args::{FollowArgs, Globals};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::views;
+
+/// The pause before a cluster is asked again that did not answer.
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+pub(crate) async fn run(client: &Client, globals: &Globals, args: FollowArgs, output: &Output) -> Result<u8, Report> {
+    let hello = client.hello().await?;
+    let path = args.out.map(absolute).transpose();
+    let path =
+        path.map_err(|error| Report::invalid(format!("no path for --out: {error}"), "give the path of a file"))?;
+    let target = path.clone().map(|path| Target::File { path, force: true, link: false });
+    // Nothing may happen for long: only who asks for a time-out gets one.
+    let client = Client::new(client.endpoints().to_vec(), globals.timeout.unwrap_or(TIMEOUT_MAX));
+    let mut standby = Standby::new(client, args.name.clone(), target);
+    let mut last = None;
+    loop {
+        let progress = Progress::new();
+        let fault = match standby.next().await {
+            Ok(None) if last.is_some() => {
+                last = None;
+                None
+            }
+            Ok(Some(known)) if known.received.is_some() && last != Some((known.segment, known.received)) => {
+                last = Some((known.segment, known.received));
+                let line = views::Followed::new(&args.name, known, &hello.node, path.as_deref());
+                drop(progress);
+                if !output.print_item(&line)? {
+                    return Ok(0);
+                }
+                None
+            }
+            Ok(_) => None,
+            Err(fault) if fault.retryable() && globals.timeout.is_none() => Some(fault),
+            Err(fault) => return Err(fault.into()),
+        };
+        if fault.is_some() {
+            sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The node of this machine, through which an agent saves and owns.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cairn_client::api::{Code, Error, Hello};
+use cairn_client::dial::Client;
+use cairn_client::spool::Spool;
+use cairn_store::name::Name;
+use cairn_store::node::{NodeName, Role};
+
+use super::lock::Lock;
+use crate::report::Report;
+
+/// A node on this machine.
+pub(super) struct Home {
+    /// Its name.
+    pub(super) node: NodeName,
+    /// Its address, then the others that were given: any of them takes renewals.
+    pub(super) endpoints: Vec<String>,
+    spool: PathBuf,
+}
+
+impl Home {
+    /// The first of these nodes that is on this machine. Those that do not answer in `patience` are passed over.
+    pub(super) async fn find(endpoints: &[String], patience: Duration) -> Result<Self, Report> {
+        let (mut stranger, mut silent) = (None, None);
+        for endpoint in endpoints {
+            let hello = match Client::new(vec![endpoint.clone()], patience).hello().await {
+                Ok(hello) => hello,
+                Err(error) => {
+                    silent = Some(error);
+                    continue;
+                }
+            };
+            let Some(spool) = recognise(&hello)? else {
+                stranger = Some(hello);
+                continue;
+            };
+            if hello.role == Role::Storage {
+                let message = format!("{} is a storage-only node: no application runs there", hello.node);
+                return Err(Error::new(Code::Conflict, message).hint("see `cairn node ls`").into());
+            }
+            let others = endpoints.iter().filter(|other| *other != endpoint).cloned();
+            let endpoints = std::iter::once(endpoint.clone()).chain(others).collect();
+            return Ok(Self { node: hello.node, endpoints, spool: spool.dir().into() });
+        }
+        // One that may be here, and does not answer yet, may do so later.
+        Err(match (silent, stranger) {
+            (Some(error), _) => error.into(),
+            (None, Some(hello)) => {
+                let message = format!("{} is not on this machine: its spool is not here", hello.node);
+                Report::invalid(
+                    message,
+                    "run the agent beside the node of its machine: see --endpoint and CAIRN_ENDPOINTS",
+                )
+            }
+            (None, None) => Report::invalid("no endpoint to ask", "see --endpoint and CAIRN_ENDPOINTS"),
+        })
+    }
+
+    /// Who asks this very node.
+    pub(super) fn client(&self, timeout: Duration) -> Client {
+        Client::new(self.endpoints.iter().take(1).cloned().collect(), timeout)
+    }
+
+    /// Who asks any of the nodes.
+    pub(super) fn any(&self, timeout: Duration) -> Client {
+        Client::new(self.endpoints.clone(), timeout)
+    }
+
+    /// Makes this process the one agent of a name on this node.
+    pub(super) fn lock(&self, name: &Name) -> Result<Lock, Report> {
+        let path = Lock::path(&self.spool, "run", name);
+        let taken = Lock::take(&path).map_err(|error| {
+            let message = format!("cannot lock {}: {error}", path.display());
+            Report {
+                hint: Some("this user needs write access to the node's spool".into()),
+                ..Report::internal(message)
+            }
+        })?;
+        taken.ok_or_else(|| {
+            let message = format!("another agent runs {name} on {} already", self.node);
+            Error::new(Code::Conflict, message).hint("one agent of a name on each node; see `ps`").into()
+        })
+    }
+
+    /// The file that the guard of a name locks.
+    pub(super) fn guard_lock(&self, name: &Name) -> PathBuf {
+        Lock::path(&self.spool, "guard", name)
+    }
+}
+
+fn recognise(hello: &Hello) -> Result<Option<Spool>, Report> {
+    Spool::recognise(&hello.spool, hello.incarnation).map_err(|error| {
+        let message = format!("cannot use the spool of {}, {}: {error}", hello.node, hello.spool.display());
+        Report { hint: Some("this user needs access to it".into()), ..Report::internal(message) }
+    })
+}

@@ -1,0 +1,234 @@
+//! What is at the path of the state, and whether it changed.
+
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use cairn_client::deliver::Output;
+use cairn_client::save::Source;
+use cairn_store::digest::Digest;
+use cairn_store::segment::Kind;
+
+use crate::report::Report;
+
+/// What is put aside gets this at the end of its name.
+const ASIDE: &str = ".replaced";
+/// The most entries of a folder that are looked at; with more, every look finds a change.
+const ENTRIES_MAX: usize = 1_000_000;
+
+/// Tells one state of what is at a path from another: sizes, times and inodes, of all that is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signature([u8; 32]);
+
+/// The path of the state.
+#[derive(Clone, Debug)]
+pub(super) struct StatePath {
+    path: PathBuf,
+    /// As it was when a version was last brought there.
+    applied: Option<Signature>,
+}
+
+impl StatePath {
+    /// Checks it: its folder is there, and what is at the path can be saved. One that ends with a slash is a folder, and made.
+    pub(super) fn open(given: &Path) -> Result<Self, Report> {
+        let failed = |doing: &str, path: &Path, error: &io::Error, hint: &str| Report {
+            code: "io".into(),
+            hint: Some(hint.into()),
+            ..Report::internal(format!("cannot {doing} {}: {error}", path.display()))
+        };
+        let path = std::path::absolute(given)
+            .map_err(|error| failed("use", given, &error, "give the path of a file or of a folder"))?;
+        if path.file_name().is_none() {
+            return Err(Report::invalid(format!("{} cannot be replaced", path.display()), "give a path below it"));
+        }
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        match fs::metadata(folder) {
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => {
+                return Err(Report::invalid(format!("{} is not a folder", folder.display()), "choose another path"));
+            }
+            Err(error) => return Err(failed("use", folder, &error, "make the folder first, or choose another path")),
+        }
+        match fs::symlink_metadata(&path) {
+            Ok(there) if there.is_file() || there.is_dir() => {}
+            Ok(_) => {
+                let message = format!("{} is neither a file nor a folder", path.display());
+                return Err(Report::invalid(message, "a link or a device is not replaced: choose another path"));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if given.as_os_str().as_bytes().ends_with(b"/") {
+                    fs::create_dir(&path)
+                        .map_err(|error| failed("make", &path, &error, "make it first, or choose another path"))?;
+                }
+            }
+            Err(error) => return Err(failed("use", &path, &error, "choose another path")),
+        }
+        // Without the slash at its end, so that a name can be put beside it.
+        Ok(Self { path: path.components().collect(), applied: None })
+    }
+
+    /// Where it is, absolutely.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is there.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        let there = fs::symlink_metadata(&self.path).ok()?;
+        Some(if there.is_dir() { Kind::Tree } else { Kind::File })
+    }
+
+    /// To be saved.
+    pub(super) fn source(&self) -> Source {
+        match self.kind() {
+            Some(Kind::Tree) => Source::Tree(self.path.clone()),
+            _ => Source::File { path: self.path.clone(), take: false },
+        }
+    }
+
+    /// Where versions are brought to.
+    pub(super) fn output(&self) -> Output {
+        Output::File { path: self.path.clone(), force: true, link: false }
+    }
+
+    /// What is there now; none if nothing is.
+    pub(super) fn signature(&self) -> Option<Signature> {
+        signature(&self.path).ok()
+    }
+
+    /// Whether it is as the last version that was brought there.
+    pub(super) fn is_as_applied(&self) -> bool {
+        self.applied.is_some() && self.applied == self.signature()
+    }
+
+    /// A version was brought there.
+    pub(super) fn set_applied(&mut self) {
+        self.applied = self.signature();
+    }
+
+    /// The command had it: it is no version any more.
+    pub(super) fn set_used(&mut self) {
+        self.applied = None;
+    }
+
+    /// Whether the very bytes of a version are there.
+    pub(super) fn has(&self, digest: Digest) -> bool {
+        let hashed = || {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(fs::File::open(&self.path)?).map(|hasher| hasher.finalize())
+        };
+        self.kind() == Some(Kind::File) && hashed().is_ok_and(|found| Digest(found.into()) == digest)
+    }
+
+    /// Puts what is there aside, in the place of what was put there before; where, if anything was.
+    pub(super) fn put_aside(&self) -> Result<Option<PathBuf>, Report> {
+        let mut name = OsString::from(self.path.file_name().unwrap_or_default());
+        name.push(ASIDE);
+        let aside = self.path.with_file_name(name);
+        let moved = remove(&aside).and_then(|()| fs::rename(&self.path, &aside));
+        match moved {
+            Ok(()) => Ok(Some(aside)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Report {
+                code: "io".into(),
+                hint: Some("move it away: a newer version is to take its place".into()),
+                ..Report::internal(format!("cannot rename {} to {}: {error}", self.path.display(), aside.display()))
+            }),
+        }
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn signature(path: &Path) -> io::Result<Signature> {
+    let mut hasher = blake3::Hasher::new();
+    let (mut pending, mut count) = (vec![path.to_owned()], 0_usize);
+    while let Some(path) = pending.pop() {
+        let there = fs::symlink_metadata(&path)?;
+        note(&mut hasher, &path, &there);
+        count += 1;
+        if count > ENTRIES_MAX {
+            return Err(io::Error::other("too many entries to be told apart"));
+        }
+        if there.is_dir() {
+            let mut inside: Vec<PathBuf> =
+                fs::read_dir(&path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
+            inside.sort();
+            pending.append(&mut inside);
+        }
+    }
+    Ok(Signature(hasher.finalize().into()))
+}
+
+fn note(hasher: &mut blake3::Hasher, path: &Path, there: &Metadata) {
+    let name = path.as_os_str().as_bytes();
+    hasher.update(&name.len().to_le_bytes()).update(name);
+    for number in [there.dev(), there.ino(), u64::from(there.mode()), there.len()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    for number in [there.mtime(), there.mtime_nsec(), there.ctime(), there.ctime_nsec()] {
+        hasher.update(&number.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen_and_none_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = StatePath::open(&dir.path().join("state")).unwrap();
+        assert_eq!((state.kind(), state.signature()), (None, None));
+        fs::write(state.path(), "one").unwrap();
+        state.set_applied();
+        assert!(state.is_as_applied());
+        assert!(state.has(Digest(blake3::hash(b"one").into())));
+        fs::write(state.path(), "two!").unwrap();
+        assert!(!state.is_as_applied());
+        let aside = state.put_aside().unwrap().unwrap();
+        assert_eq!(fs::read(aside).unwrap(), b"two!");
+        assert_eq!(state.put_aside().unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_in_a_folder_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut given = dir.path().join("tree").into_os_string();
+        given.push("/");
+        let mut state = StatePath::open(Path::new(&given)).unwrap();
+        assert_eq!(state.kind(), Some(Kind::Tree));
+        fs::create_dir(state.path().join("a")).unwrap();
+        fs::write(state.path().join("a/b"), "b").unwrap();
+        state.set_applied();
+        assert!(state.is_as_applied());
+        fs::write(state.path().join("a/b"), "bc").unwrap();
+        assert!(!state.is_as_applied());
+        state.put_aside().unwrap().unwrap();
+        fs::create_dir(state.path()).unwrap();
+        assert!(state.put_aside().unwrap().is_some(), "what was there before gives way");
+    }
+
+    #[test]
+    fn what_cannot_be_a_state_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        for (path, exit) in
+            [(Path::new("/"), 2), (&link, 2), (Path::new("/dev/null"), 2), (&dir.path().join("no/x"), 1)]
+        {
+            let refused = StatePath::open(path).unwrap_err();
+            assert!(refused.exit == exit && refused.hint.is_some(), "{path:?}: {refused:?}");
+        }
+    }
+}
