@@ -15,7 +15,7 @@ if [ $# -gt 0 ]; then
     exit
 fi
 failed=()
-for what in "kill --kills 100" "power --rounds 20" "full" "eio" "slow" "stall" "partition" "crash --hits 2"; do
+for what in "kill --kills 100" "power --rounds 20" "full" "eio" "slow" "stall" "partition" "failover" "crash --hits 2"; do
     printf '\n== soak %s\n' "$what"
     code=0
     # shellcheck disable=SC2086

@@ -82,3 +82,11 @@ fn nothing_acknowledged_is_lost_when_nodes_do_not_hear_each_other() {
     let Some(report) = soak(&["partition", "--rounds", "2", "--seconds", "40"]) else { return };
     assert!(count(&report, "rounds") > 0, "{report}");
 }
+
+#[test]
+fn an_application_goes_on_when_its_node_is_lost_again_and_again() {
+    let report = soak(&["failover", "--rounds", "2"]).unwrap();
+    let rounds =
+        count(&report, "rounds in which a follower was lost") + count(&report, "rounds in which the leader was lost");
+    assert!(rounds == 2 && count(&report, "answers to the client") > 0, "{report}");
+}

@@ -59,12 +59,10 @@ pub fn violations(history: &History) -> Vec<String> {
     wrong
 }
 
-/// Whether the first answer is certainly remembered when the second is given.
+/// Whether the first answer is certainly remembered when the second is given. It counts from when it was asked: a leap of the clocks
+/// may come to log time only after the answer was given (1907).
 fn is_kept(first: &Call, again: &Call) -> bool {
-    match (&first.told, &again.told) {
-        (Some((first, _)), Some((again, _))) => first.is_remembered_at(*again),
-        _ => true,
-    }
+    again.told.as_ref().is_none_or(|(told, _)| first.asked.is_remembered_at(*told))
 }
 
 /// Whether two answers tell the same. A load that takes over, asked again, may give what its node saved since.

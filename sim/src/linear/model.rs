@@ -290,9 +290,8 @@ fn modelled(calls: &[&Call], history: &History) -> Option<Vec<Modelled>> {
         let place = requests.iter().position(|request| *request == Some(call.request));
         // The same request asked again is the same call, while its answer is remembered.
         if let Some(earlier) = place.and_then(|place| known.get(place)) {
-            let since = earlier.end.as_ref().map_or(earlier.begin, |(at, _)| *at);
             let told = call.told.as_ref().map_or(call.asked, |(at, _)| *at);
-            if !since.is_remembered_at(told) {
+            if !earlier.begin.is_remembered_at(told) {
                 return None;
             }
         }

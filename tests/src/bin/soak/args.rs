@@ -43,6 +43,8 @@ pub(crate) enum Trouble {
     Crash(CrashArgs),
     /// Cut the power: shut the nodes' file systems down without their logs, on ext4 or XFS images. Needs root.
     Power(PowerArgs),
+    /// Kill the node that runs an application, with it, and measure how long nobody answers.
+    Failover(FailoverArgs),
     /// Fill the disks of nodes, and give the space back. Needs root.
     Full(RoundArgs),
     /// Let system calls of nodes fail. Needs strace.
@@ -61,6 +63,7 @@ impl Trouble {
             Self::Kill(_) => "kill",
             Self::Crash(_) => "crash",
             Self::Power(_) => "power",
+            Self::Failover(_) => "failover",
             Self::Full(_) => "full",
             Self::Eio(_) => "eio",
             Self::Slow(_) => "slow",
@@ -113,6 +116,23 @@ pub(crate) struct PowerArgs {
     /// On which file system; half of the rounds on each unless given.
     #[arg(long, value_enum)]
     pub(crate) fs: Option<FileSystem>,
+}
+
+/// How much.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct FailoverArgs {
+    /// End after so many rounds.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) rounds: u64,
+    /// End after so many seconds.
+    #[arg(long, value_name = "N", default_value_t = 3600)]
+    pub(crate) seconds: u64,
+    /// The agents' lease.
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub(crate) lease: String,
+    /// With a state of so many MiB, which is only there: until the command is started, instead of until it answers.
+    #[arg(long, value_name = "N")]
+    pub(crate) mib: Option<u64>,
 }
 
 /// A file system that can be shut down.

@@ -21,6 +21,7 @@ mod apart;
 mod args;
 mod crash;
 mod eio;
+mod failover;
 mod full;
 mod ground;
 mod image;
@@ -93,6 +94,7 @@ fn run(args: &Args, seed: u64) -> Report {
         Trouble::Kill(wish) => kill::run(&mut ground, wish),
         Trouble::Crash(wish) => crash::run(&mut ground, wish),
         Trouble::Power(wish) => power::run(&mut ground, wish),
+        Trouble::Failover(wish) => failover::run(&mut ground, wish),
         Trouble::Full(wish) => full::run(&mut ground, wish),
         Trouble::Eio(wish) => eio::run(&mut ground, wish),
         Trouble::Slow(wish) => slow::run(&mut ground, wish),
