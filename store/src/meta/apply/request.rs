@@ -89,8 +89,11 @@ impl State {
         if self.answers.len() >= REQUESTS_MAX {
             return Err(Rejection::RequestsFull);
         }
-        // Not remembered: it passes, and the same request may come again. What is taken over must not be changed before all of it
-        // is in, and a name may be among what is still to come.
+        // Neither is remembered: it passes, and the same request may come again.
+        if self.cluster.is_none() {
+            return Err(Rejection::NotFounded);
+        }
+        // What is taken over must not be changed before all of it is in, and a name may be among what is still to come.
         if self.phase() == Some(Phase::Loading) {
             return Err(Rejection::Restoring);
         }
