@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use cairn_tests::agent::{Agent, words};
 use cairn_tests::mounts::Mount;
 use cairn_tests::wait::until;
 use cairn_tests::{Run, bins, prepared, run};
@@ -58,6 +59,13 @@ impl Alone {
 
     /// Runs it until it answers, then ends it with this signal.
     fn run(&self, signal: Signal) {
+        let mut node = self.start();
+        kill_process(Pid::from_child(&node.0), signal).unwrap();
+        node.0.wait().unwrap();
+    }
+
+    /// Starts it, and waits until it answers.
+    fn start(&self) -> Running {
         let log = fs::File::create(self.dir.path().join("log")).unwrap();
         let mut node = Running(self.cairnd("start").stdout(Stdio::null()).stderr(log).spawn().unwrap());
         until("the node answers", || {
@@ -68,8 +76,7 @@ impl Alone {
             );
             (Run::of(&mut run::cairn(&self.endpoint, ["node", "ls", "--timeout", "2s"])).code == 0).then_some(())
         });
-        kill_process(Pid::from_child(&node.0), signal).unwrap();
-        node.0.wait().unwrap();
+        node
     }
 }
 
@@ -115,4 +122,32 @@ fn a_full_disk_is_said_and_a_node_that_ran_there_before_starts() {
     node.run(Signal::TERM);
     node.run(Signal::KILL);
     node.run(Signal::TERM);
+}
+
+#[test]
+fn an_agent_whose_node_has_no_room_says_so_and_saves_when_there_is_some() {
+    let node = Alone::new();
+    let Some(disk) = Mount::small(&node.data(), DISK) else { return };
+    Run::of(&mut node.cairnd("init")).expect(0);
+    let _running = node.start();
+    let state = node.dir.path().join("state");
+    // Each is too large for what the filler leaves, and small enough for the disk.
+    let script = r#"
+        trap 'exit 0' TERM
+        echo small > "$CAIRN_STATE"; echo ready
+        trap 'head -c 4000000 /dev/urandom > "$CAIRN_STATE.new"; mv "$CAIRN_STATE.new" "$CAIRN_STATE"' HUP
+        while :; do sleep 0.1; done
+    "#;
+    let more = ["--every", "200ms", "--replicas", "0", "--keep", "1"];
+    let mut agent = Agent::start(run::cairn(&node.endpoint, words("app", &state, &more, script)));
+    agent.until("saved");
+    let filler = disk.fill("of-somebody-else", 2 << 20);
+    agent.signal(Signal::HUP);
+    let failed = agent.until("save_failed");
+    assert!(failed["message"].as_str().unwrap().contains("room"), "{failed}");
+    fs::remove_file(&filler).unwrap();
+    assert_eq!(agent.until("saved")["version"], 2);
+    assert_eq!((agent.count("started"), agent.count("ended")), (1, 0), "{:?}", agent.all());
+    agent.signal(Signal::TERM);
+    agent.end().expect(0);
 }

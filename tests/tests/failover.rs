@@ -264,3 +264,19 @@ fn a_state_may_be_a_folder() {
     run("n1", 2);
     assert_eq!(cluster.show("n3", "app/tree")["kind"], "tree");
 }
+
+#[test]
+fn a_state_may_lie_on_another_file_system() {
+    let cluster = Cluster::start(2, 0);
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
+    let path = dir.path().join("state");
+    let more = [&FAST[..], &["--replicas", "1"]].concat();
+    let mut first = Agent::start(cluster.command("n1", words("app/state", &path, &more, COUNTER)));
+    first.until("saved");
+    first.signal(Signal::TERM);
+    first.end().expect(0);
+    let number = number_in(&path);
+    fs::remove_file(&path).unwrap();
+    let second = Agent::start(cluster.command("n2", words("app/state", &path, &more, COUNTER)));
+    assert_eq!(began(&second.until_said("begins at "))[0], number);
+}

@@ -92,6 +92,12 @@ impl Desk {
         }
     }
 
+    /// Whether a node may have been emptied at any time since then.
+    fn was_emptied(&self, node: &NodeName, since: Duration) -> bool {
+        let history = self.history.borrow();
+        history.drains.iter().any(|drain| drain.node == *node && drain.to.is_none_or(|to| to.at >= since))
+    }
+
     /// What a node sent comes once more, whenever that arrives: an order to empty a node, perhaps, after that had ended. No end of
     /// a drain is certain any more.
     pub(super) fn may_drain_again(&self) {
@@ -300,7 +306,7 @@ impl Desk {
                 if !machine.is_on()
                     || machine.is_harmed(loaded.copy)
                     || is_gone(machine, &loaded)
-                    || is_let_go(machine, &loaded)
+                    || is_let_go(machine, &loaded, self.was_emptied(&loaded.node, asked))
                     || (self.cluster.moment().leapt > leapt && !is_referenced(machine, &loaded)) =>
             {
                 return Ok(Told::Unknown);
@@ -331,12 +337,13 @@ fn is_gone(machine: &Machine, loaded: &Loaded) -> bool {
     })
 }
 
-/// Whether a machine's node knows that the copy which was loaded there was let go of. Never an owner's own.
-fn is_let_go(machine: &Machine, loaded: &Loaded) -> bool {
+/// Whether a machine's node knows that the copy which was loaded there was let go of. Never an owner's own, unless its node was emptied
+/// meanwhile.
+fn is_let_go(machine: &Machine, loaded: &Loaded, emptied: bool) -> bool {
     machine.view().is_some_and(|view| {
         let Some(segment) = view.state.by_name(&loaded.name) else { return false };
         let ended = view.state.standing(segment.id, loaded.version, loaded.copy) == Standing::Ended;
-        ended && !(loaded.claimed && segment.owner.is_some() && segment.epoch == loaded.epoch)
+        ended && (emptied || !(loaded.claimed && segment.owner.is_some() && segment.epoch == loaded.epoch))
     })
 }
 

@@ -17,6 +17,9 @@ use uuid::Uuid;
 use super::TRY;
 use crate::site::Site;
 
+/// How often a name is looked at of which something is wrong.
+const LOOKS: u32 = 4;
+
 /// The copies on every node's disk.
 type Lying = BTreeMap<NodeName, Vec<Toc>>;
 
@@ -47,35 +50,59 @@ pub(super) fn judge(
         let Some(detail) = detail.as_ref().filter(|detail| Some(detail.segment) == expected.segment) else {
             continue;
         };
-        for found in &detail.versions {
-            let Some(acknowledged) = expected.versions.get(&found.version) else { continue };
-            let durable = found.holders.iter().filter(|holder| holder.state == CopyState::Durable);
-            let (mut copies, mut digests) = (Vec::new(), BTreeMap::new());
-            for holder in durable {
-                let Some(node) = ids.get(&holder.node).copied() else { continue };
-                // Several copies of one version can lie on a node, of which the cluster counts one: a good one will do.
-                let (id, digest) = copy_of(site, &all, &holder.node, detail.segment, found.version, found.digest);
-                copies.push(Copy { id, node, state: CopyState::Durable });
-                digests.insert(id, digest);
+        let (count, mut found) = compare(site, &all, &ids, name, expected, detail);
+        compared += count;
+        // A repair may have moved a copy between the look at the cluster and the one at the disks: what is wrong stays wrong.
+        for _ in 1..LOOKS {
+            if found.is_empty() {
+                break;
             }
-            compared += copies.len() as u64;
-            let record = VersionRecord {
-                size: found.size,
-                digest: found.digest,
-                created: WallTime(0),
-                epoch: detail.summary.epoch,
-                owner: ids.get(&acknowledged.owner).copied().unwrap_or(NodeId(0)),
-                request: RequestId(Uuid::nil()),
-                wanted: acknowledged.needed,
-                copies,
-                ended: Vec::new(),
-                pinned: found.pinned,
-            };
-            let on_disk = |copy: &Copy| digests.get(&copy.id).copied().flatten();
-            wrong.extend(durable::violations_since(name, found.version, &record, acknowledged.needed, on_disk));
+            let Ok(now) = site.wait(site.client(TRY).show(name)) else { break };
+            found = compare(site, &lying(site)?, &ids, name, expected, &now).1;
         }
+        wrong.extend(found);
     }
     Ok((compared, wrong))
+}
+
+/// How many copies of a name's versions were compared, and what is wrong with them.
+fn compare(
+    site: &Site,
+    all: &Lying,
+    ids: &BTreeMap<&NodeName, NodeId>,
+    name: &Name,
+    expected: &Expected,
+    detail: &SegmentDetail,
+) -> (u64, Vec<String>) {
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for found in &detail.versions {
+        let Some(acknowledged) = expected.versions.get(&found.version) else { continue };
+        let durable = found.holders.iter().filter(|holder| holder.state == CopyState::Durable);
+        let (mut copies, mut digests) = (Vec::new(), BTreeMap::new());
+        for holder in durable {
+            let Some(node) = ids.get(&holder.node).copied() else { continue };
+            // Several copies of one version can lie on a node, of which the cluster counts one: a good one will do.
+            let (id, digest) = copy_of(site, all, &holder.node, detail.segment, found.version, found.digest);
+            copies.push(Copy { id, node, state: CopyState::Durable });
+            digests.insert(id, digest);
+        }
+        compared += copies.len() as u64;
+        let record = VersionRecord {
+            size: found.size,
+            digest: found.digest,
+            created: WallTime(0),
+            epoch: detail.summary.epoch,
+            owner: ids.get(&acknowledged.owner).copied().unwrap_or(NodeId(0)),
+            request: RequestId(Uuid::nil()),
+            wanted: acknowledged.needed,
+            copies,
+            ended: Vec::new(),
+            pinned: found.pinned,
+        };
+        let on_disk = |copy: &Copy| digests.get(&copy.id).copied().flatten();
+        wrong.extend(durable::violations_since(name, found.version, &record, acknowledged.needed, on_disk));
+    }
+    (compared, wrong)
 }
 
 /// A node's copy of a version, and what its bytes are.

@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the client waits for a connection, and for an answer.
 const CONNECT_MAX: Duration = Duration::from_millis(200);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// How often the lead is handed over, so that the right node gets it.
+const HANDOVERS_MAX: u32 = 6;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -43,6 +45,9 @@ pub(crate) fn run(ground: &mut Ground, wish: &FailoverArgs) -> anyhow::Result<()
             break;
         }
         ground.pause(200, 1200)?;
+        if wish.mib.is_none() && ground.chance.percent(50) {
+            scene.lead_where_it_serves()?;
+        }
         let (led, span) = scene.round()?;
         ground.count(
             if led { "rounds in which the leader was lost" } else { "rounds in which a follower was lost" },
@@ -133,6 +138,22 @@ impl Scene {
         agent.until("standing_by");
         if agent.count("applied") == 0 {
             agent.until("applied");
+        }
+        Ok(())
+    }
+
+    /// Has the node lead that serves, as far as may be: whoever leads is stopped, and hands over to somebody.
+    fn lead_where_it_serves(&mut self) -> anyhow::Result<()> {
+        let serving = self.places[self.serving].host;
+        for _ in 0..HANDOVERS_MAX {
+            let leader = self.leader()?;
+            let leader = self.site.index(&leader)?;
+            if leader == serving {
+                break;
+            }
+            self.site.hosts[leader].stop()?;
+            self.site.start(leader)?;
+            self.site.until_whole()?;
         }
         Ok(())
     }
