@@ -109,7 +109,7 @@ impl Agent {
                         Ok(0)
                     };
                 }
-                Served::Lost(why) => self.lose(epoch, &why)?,
+                Served::Lost(why) => self.lose(epoch, &why).await?,
                 Served::GaveUp(why) => {
                     self.release(epoch).await;
                     let hint = "a standby takes over, if there is one; see what the command says";
@@ -159,20 +159,27 @@ impl Agent {
             match self.settle(standby, claimed).await? {
                 Settled::Held(hold) => return Ok(Some(hold)),
                 Settled::Ending => return Ok(None),
-                Settled::Lost(why) => self.lose(epoch, &why)?,
+                Settled::Lost(why) => self.lose(epoch, &why).await?,
             }
         }
     }
 
     /// What comes after a lease that is lost: the next turn of a standby, or the end.
-    fn lose(&self, epoch: Epoch, why: &str) -> Result<(), Report> {
+    async fn lose(&self, epoch: Epoch, why: &str) -> Result<(), Report> {
         let message = format!("the lease is lost: {why}");
         self.notes.say(What::Lost, Some(epoch), None, &message);
         if self.job.standby {
             return Ok(());
         }
         let hint = "the command was ended; with --standby this agent would wait for its turn";
-        Err(Error::new(Code::Conflict, message).hint(hint).into())
+        // Who has it now does not give it back; but a cluster that was silent may answer again.
+        let shown = self.client.show(&self.job.name).await;
+        let taken = match shown {
+            Ok(shown) => shown.summary.epoch != epoch || shown.summary.owner.as_ref() != Some(&self.home.node),
+            Err(error) => error.code == Code::NotFound,
+        };
+        let error = if taken { Error::new(Code::Conflict, message) } else { Error::unavailable(message) };
+        Err(error.hint(hint).into())
     }
 
     /// Has the owned version at the path, and its lease in hand.
