@@ -47,6 +47,10 @@ pub(crate) fn run(ground: &mut Ground, wish: &FailoverArgs) -> anyhow::Result<()
         ground.pause(200, 1200)?;
         if wish.mib.is_none() && ground.chance.percent(50) {
             scene.lead_where_it_serves()?;
+            // An election that takes longer than two thirds of the lease ends the application, and the other one takes over.
+            if scene.settle()? {
+                ground.count("takeovers because of an election", 1);
+            }
         }
         let (led, span) = scene.round()?;
         ground.count(
@@ -158,12 +162,26 @@ impl Scene {
         Ok(())
     }
 
+    /// Sees who serves by now, the other one standing by; whether that is another one than before.
+    fn settle(&mut self) -> anyhow::Result<bool> {
+        let answered = self.client.count();
+        self.client.until_answered(answered)?;
+        let (before, now) = (self.serving, self.client.server().context("it was answered")?);
+        self.serving = now;
+        if before != now {
+            let other = self.places[before].agent.as_mut().context("it stands by")?;
+            other.until("lost");
+            other.until("standing_by");
+        }
+        Ok(before != now)
+    }
+
     /// Loses the one that serves; whether its node led, and how long nobody answered. Then it comes back.
     fn round(&mut self) -> anyhow::Result<(bool, Duration)> {
         let (lost, next) = (self.serving, 1 - self.serving);
         let leader = self.leader()?;
         let led = self.site.hosts[self.places[lost].host].name == leader;
-        let before = if self.wish.mib.is_none() { self.client.until_answered(0)? } else { 0 };
+        let before = if self.wish.mib.is_none() { self.client.until_answered(self.client.count())? } else { 0 };
         let agent = self.places[lost].agent.take().context("it serves")?;
         let begun = self.kill(agent, self.places[lost].host)?;
         let standby = self.places[next].agent.as_mut().context("it stands by")?;
@@ -174,9 +192,6 @@ impl Scene {
                 begun.elapsed()
             }
         };
-        if self.wish.mib.is_none() {
-            standby.until("started");
-        }
         self.serving = next;
         self.site.start(self.places[lost].host)?;
         self.site.until_whole()?;
@@ -246,6 +261,16 @@ impl Client {
             }
         });
         Self { answers, end, thread: Some(thread) }
+    }
+
+    /// How many answers came.
+    fn count(&self) -> usize {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Who gave the newest one.
+    fn server(&self) -> Option<usize> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).last().map(|answer| answer.server)
     }
 
     /// Waits until more than so many answers came; how many there are.
