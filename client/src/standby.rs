@@ -109,6 +109,11 @@ impl Standby {
         self.stale = true;
     }
 
+    /// Has [`Standby::changed`] return at once.
+    pub fn set_stale(&mut self) {
+        self.stale = true;
+    }
+
     /// Looks at the segment, without waiting for anything; none if there is no such name.
     ///
     /// # Errors

@@ -102,7 +102,7 @@ fn without_a_quorum_the_command_is_ended_in_time() {
     agent.until("saved");
     cluster.kill("n2");
     cluster.kill("n3");
-    let lost = agent.until("lost");
+    let lost = agent.until("stopping");
     assert!(lost["message"].as_str().unwrap().contains("was not renewed in time"), "{lost}");
     let first = began(&agent.until_said("begins at "));
     agent.until_said("ends at ");
@@ -116,6 +116,83 @@ fn without_a_quorum_the_command_is_ended_in_time() {
     });
     let second = began(&agent.until_said("begins at "));
     assert!(second[1] > first[1], "{first:?}, {second:?}");
+}
+
+#[test]
+fn who_was_asked_to_end_does_not_stand_by() {
+    let cluster = Cluster::start(3, 0);
+    let deaf = COUNTER.replace("trap 'echo \"ends at $n\"; exit 0' TERM", "trap '' TERM");
+    let mut agent = start(&cluster, "n1", &[&STANDBY[..], &["--grace", "1h"]].concat(), &deaf);
+    agent.until("saved");
+    cluster.kill("n2");
+    cluster.kill("n3");
+    agent.until("stopping");
+    agent.signal(Signal::TERM);
+    agent.until("ending");
+    let told = agent.end().expect(5);
+    assert!(told.error()["message"].as_str().unwrap().contains("the lease is lost"), "{told:?}");
+}
+
+#[test]
+fn a_guard_that_is_stopped_does_not_keep_a_command_alive() {
+    let cluster = Cluster::start(3, 0);
+    let mut agent = start(&cluster, "n1", &FAST, COUNTER);
+    let command = process(&agent.until_said("begins at "));
+    agent.until("saved");
+    rustix::process::kill_process(agent.guard(), Signal::STOP).unwrap();
+    cluster.kill("n2");
+    cluster.kill("n3");
+    until_gone(command);
+    agent.until("lost");
+    agent.end().expect(5);
+}
+
+#[test]
+fn a_standby_that_has_the_newest_version_waits_in_peace() {
+    let cluster = Cluster::start(3, 0);
+    let idle = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done";
+    let [one, two] = ["n1", "n2"].map(|node| state(&cluster, node));
+    fs::write(&one, "the same").unwrap();
+    fs::copy(&one, &two).unwrap();
+    let mut first = start(&cluster, "n1", &["--lease", "2s"], idle);
+    first.until("started");
+    let mut second = start(&cluster, "n2", &["--lease", "2s", "--standby"], idle);
+    second.until("standing_by");
+    // It is told of nothing: neither does it ask again and again.
+    let told = second.all().len();
+    cluster.cairn("n3", ["save", "app/other", one.to_str().unwrap(), "--replicas", "0"]).expect(0);
+    assert_eq!(second.all().len(), told, "{:?}", second.all());
+    assert!(second.count("applied") == 0 && second.count("replaced") == 0, "{:?}", second.all());
+    first.kill();
+    second.until("started");
+    assert_eq!((second.count("applied"), second.count("standing_by")), (0, 1), "{:?}", second.all());
+}
+
+#[test]
+fn what_the_application_saves_is_not_followed_by_what_it_had_before() {
+    let cluster = Cluster::start(3, 0);
+    let cairn = cairn_tests::bins::cairn();
+    // The agent saves all the time, and the application what it has just put there.
+    let script = format!(
+        r#"trap 'exit 0' TERM
+           n=0
+           while :; do
+               n=$((n + 1)); echo "$n" > "$CAIRN_STATE.new"; mv "$CAIRN_STATE.new" "$CAIRN_STATE"
+               "{}" save "$CAIRN_NAME" "$CAIRN_STATE" > /dev/null && echo "saved $n"
+           done"#,
+        cairn.display()
+    );
+    let agent = start(&cluster, "n1", &["--every", "100ms", "--lease", "5s"], &script);
+    let out = cluster.scratch().join("out");
+    let acknowledged = || agent.until_said("saved ").parse::<u64>().unwrap();
+    for _ in 0..10 {
+        let before = acknowledged();
+        let load = ["load", "app/state", "--force", "--out", out.to_str().unwrap()];
+        cluster.cairn("n2", load).expect(0);
+        assert!(number_in(&out) >= before, "{before} was acknowledged, and {} is the newest", number_in(&out));
+        until("it goes on", || (acknowledged() > before).then_some(()));
+    }
+    assert_eq!(agent.count("lost"), 0, "{:?}", agent.all());
 }
 
 #[test]

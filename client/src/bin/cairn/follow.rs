@@ -5,6 +5,7 @@ use std::path::absolute;
 use cairn_client::deliver::Output as Target;
 use cairn_client::dial::{Client, TIMEOUT_MAX};
 use cairn_client::standby::Standby;
+use cairn_store::node::NodeName;
 use tokio::time::sleep;
 
 use crate::args::{FollowArgs, Globals};
@@ -17,13 +18,14 @@ use crate::views;
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 pub(crate) async fn run(client: &Client, globals: &Globals, args: FollowArgs, output: &Output) -> Result<u8, Report> {
-    let hello = client.hello().await?;
+    // The copy is to be on one node: the first that answers.
+    let (node, endpoint) = first(client, globals).await?;
     let path = args.out.map(absolute).transpose();
     let path =
         path.map_err(|error| Report::invalid(format!("no path for --out: {error}"), "give the path of a file"))?;
     let target = path.clone().map(|path| Target::File { path, force: true, link: false });
     // Nothing may happen for long: only who asks for a time-out gets one.
-    let client = Client::new(client.endpoints().to_vec(), globals.timeout.unwrap_or(TIMEOUT_MAX));
+    let client = Client::new(vec![endpoint], globals.timeout.unwrap_or(TIMEOUT_MAX));
     let mut standby = Standby::new(client, args.name.clone(), target);
     let mut last = None;
     loop {
@@ -35,7 +37,7 @@ pub(crate) async fn run(client: &Client, globals: &Globals, args: FollowArgs, ou
             }
             Ok(Some(known)) if known.received.is_some() && last != Some((known.segment, known.received)) => {
                 last = Some((known.segment, known.received));
-                let line = views::Followed::new(&args.name, known, &hello.node, path.as_deref());
+                let line = views::Followed::new(&args.name, known, &node, path.as_deref());
                 drop(progress);
                 if !output.print_item(&line)? {
                     return Ok(0);
@@ -50,4 +52,16 @@ pub(crate) async fn run(client: &Client, globals: &Globals, args: FollowArgs, ou
             sleep(PAUSE).await;
         }
     }
+}
+
+async fn first(client: &Client, globals: &Globals) -> Result<(NodeName, String), Report> {
+    let mut last = None;
+    for endpoint in client.endpoints() {
+        match Client::new(vec![endpoint.clone()], globals.timeout()).hello().await {
+            Ok(hello) => return Ok((hello.node, endpoint.clone())),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last
+        .map_or_else(|| Report::invalid("no endpoint to ask", "see --endpoint and CAIRN_ENDPOINTS"), Report::from))
 }

@@ -6,7 +6,7 @@
 //!    └──────────────(--standby)──────────┘
 //! ```
 //!
-//! - `agent`: the way above; `takeover`: whose turn it is; `serve`: one ownership;
+//! - `agent`: the way above; `takeover`: its first half; `serve`: one ownership;
 //! - `home`: the node of this machine; `lock`: one agent of a name there;
 //! - `keeper`: renews the lease; `saver`: saves the state; `state`: what is at its path;
 //! - `ward`: the command, seen from here; `guard`: the process between; `orders`: what the two say; `family`: all that the
@@ -64,6 +64,10 @@ pub(crate) async fn run(globals: &Globals, args: RunArgs) -> Result<u8, Report> 
     };
     // Held to the end.
     let _lock = home.lock(&args.name)?;
+    tokio::select! {
+        gone = home.until_unguarded(&args.name) => gone?,
+        _ = signals.end() => return Ok(0),
+    }
     let job = Job {
         name: args.name,
         command: args.command,

@@ -44,7 +44,7 @@ pub(crate) struct RunArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_MAX)))]
     pub(crate) keep: u32,
     /// How long the command may take to end when this agent is asked to; then it is killed.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = grace)]
     pub(crate) grace: Duration,
     /// How often in a row the command is started again when it fails; then the lease is given up.
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(..=i64::from(RESTARTS_MAX)))]
@@ -83,6 +83,12 @@ pub(crate) struct WardArgs {
     /// What to run.
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// How long a command may take to end.
+fn grace(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    if span <= EVERY_MAX { Ok(span) } else { Err("at most 24h".into()) }
 }
 
 /// How often.

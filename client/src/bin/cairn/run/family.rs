@@ -9,8 +9,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper, wait};
 
-/// How often it is looked whether all are gone, while some are not.
-const LOOK: Duration = Duration::from_millis(5);
+/// How soon it is looked again whether all are gone; each pause is twice the one before, up to the longest.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// From now on this process adopts its descendants.
 pub(super) fn adopt() -> rustix::io::Result<()> {
@@ -40,6 +41,7 @@ pub(super) fn reap() -> Reaped {
 
 /// Kills all descendants, and waits until the last one is gone; tells each child that it saw end.
 pub(super) async fn end(mut ended: impl FnMut(Pid, WaitStatus)) {
+    let mut pause = LOOK_MIN;
     loop {
         for pid in descendants(getpid()) {
             // Who is gone already is not missed.
@@ -52,7 +54,8 @@ pub(super) async fn end(mut ended: impl FnMut(Pid, WaitStatus)) {
                 Reaped::Childless => return,
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOK_MAX);
     }
 }
 

@@ -16,7 +16,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use cairn_client::lease::{Alarm, Moment};
-use rustix::process::{Pid, Signal, WaitStatus, getpid, getppid, kill_process, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, WaitStatus, geteuid, getpid, getppid, kill_process_group, set_parent_process_death_signal,
+};
+use rustix::thread::set_no_new_privs;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -32,6 +35,8 @@ use crate::args::{GuardArgs, WardArgs};
 const EARLIER_MAX: Duration = Duration::from_secs(20);
 /// How often it is looked whether it is done.
 const LOOK: Duration = Duration::from_millis(10);
+/// How long what a command leaves behind may take to end by itself, such as a `tee` at the end of its output.
+const LEFT_MAX: Duration = Duration::from_millis(300);
 /// What a shell says of a program that is not there, and of one that cannot be run.
 const NOT_FOUND: u8 = 127;
 const NOT_RUNNABLE: u8 = 126;
@@ -70,6 +75,13 @@ pub(crate) fn become_ward(args: WardArgs) -> ExitCode {
     }
     // It may have ended before the line above.
     if getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(args.parent) {
+        return ExitCode::FAILURE;
+    }
+    // Who became another user could not be killed. Root kills everybody.
+    if !geteuid().is_root()
+        && let Err(error) = set_no_new_privs(true)
+    {
+        complain(format_args!("cairn: the command cannot be kept from other users' rights: {error}"));
         return ExitCode::FAILURE;
     }
     let error = Command::new(program).args(words).exec();
@@ -111,7 +123,9 @@ async fn begin(args: &GuardArgs, agent: &mut Agent) -> io::Result<Option<(Lock, 
         if held.is_none() {
             held = Lock::take(&args.lock)?;
         }
-        if let (Some(_), Some((stop, kill))) = (&held, lease) {
+        // A lease that is over by now starts nothing: it may be another one's.
+        let live = lease.filter(|(stop, _): &(Moment, Moment)| !stop.left().is_zero());
+        if let (Some(_), Some((stop, kill))) = (&held, live) {
             return Ok(held.map(|lock| (lock, stop, kill)));
         }
         if start.elapsed() >= EARLIER_MAX {
@@ -181,6 +195,12 @@ impl Guard {
                 _ = self.children.recv() => self.reap(),
             }
         }
+        // What is about to end by itself was not left behind.
+        let end = Instant::now() + LEFT_MAX;
+        while !family::descendants(getpid()).is_empty() && Instant::now() < end {
+            sleep(LOOK).await;
+            self.reap();
+        }
         let left = family::descendants(getpid()).len();
         self.kill().await;
         let status = self.ended;
@@ -193,8 +213,9 @@ impl Guard {
 
     fn pass(&self, number: i32) {
         if let (Some(pid), Some(signal)) = (self.main, Signal::from_named_raw(number)) {
-            // Not reaped yet, so the number is still this process's.
-            let _ = kill_process(pid, signal);
+            // To all of its group, as a terminal does: what a shell runs is to hear of it too. Not reaped yet, so the number is still
+            // its own.
+            let _ = kill_process_group(pid, signal);
         }
     }
 

@@ -8,9 +8,15 @@ use cairn_client::dial::Client;
 use cairn_client::spool::Spool;
 use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
+use tokio::time::{Instant, sleep};
 
 use super::lock::Lock;
 use crate::report::Report;
+
+/// How long what an earlier agent ran may take to be killed.
+const UNGUARDED_MAX: Duration = Duration::from_secs(20);
+/// How often it is looked whether it is.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A node on this machine.
 pub(super) struct Home {
@@ -83,6 +89,23 @@ impl Home {
             let message = format!("another agent runs {name} on {} already", self.node);
             Error::new(Code::Conflict, message).hint("one agent of a name on each node; see `ps`").into()
         })
+    }
+
+    /// Waits until what an earlier agent of a name ran here is gone: until then its state is not to be touched.
+    pub(super) async fn until_unguarded(&self, name: &Name) -> Result<(), Report> {
+        let (path, start) = (self.guard_lock(name), Instant::now());
+        loop {
+            let taken = Lock::take(&path)
+                .map_err(|error| Report::internal(format!("cannot lock {}: {error}", path.display())))?;
+            if taken.is_some() {
+                return Ok(());
+            }
+            if start.elapsed() >= UNGUARDED_MAX {
+                let message = format!("what an earlier agent of {name} ran on {} is still there", self.node);
+                return Err(Error::new(Code::Conflict, message).hint("see `ps`: its guard is killing it").into());
+            }
+            sleep(LOOK).await;
+        }
     }
 
     /// The file that the guard of a name locks.

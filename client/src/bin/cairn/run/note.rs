@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cairn_store::name::Name;
 use cairn_store::segment::{Epoch, Version};
@@ -38,6 +40,8 @@ pub(super) enum What {
     Ended,
     /// The command is started again after a pause.
     Restarting,
+    /// The lease was not renewed in time: the command is asked to end.
+    Stopping,
     /// The lease is lost.
     Lost,
     /// The lease was given up.
@@ -54,17 +58,34 @@ struct Line<'a> {
     message: &'a str,
 }
 
+/// How many lines may wait for somebody who reads them. What comes then is not told: nothing may wait for a reader.
+const LINES_MAX: usize = 1024;
+/// How long the last lines are waited for in the end.
+const END_MAX: Duration = Duration::from_secs(1);
+
 /// Tells what happens to one name.
 pub(super) struct Notes {
     name: Name,
     format: Format,
+    lines: Option<SyncSender<String>>,
+    /// Ends when the last line is written.
+    written: Receiver<()>,
     /// What was said last of each kind that is said again and again.
     last: Mutex<BTreeMap<What, String>>,
 }
 
 impl Notes {
     pub(super) fn new(name: Name, format: Format) -> Self {
-        Self { name, format, last: Mutex::default() }
+        let (lines, queue) = sync_channel::<String>(LINES_MAX);
+        let (writing, written) = sync_channel::<()>(0);
+        std::thread::spawn(move || {
+            let _writing = writing;
+            for line in queue {
+                // Without a place for notes there is nothing more to say.
+                let _ = writeln!(std::io::stderr().lock(), "{line}");
+            }
+        });
+        Self { name, format, lines: Some(lines), written, last: Mutex::default() }
     }
 
     /// Says that the agent is at work: to systemd, once.
@@ -96,8 +117,9 @@ impl Notes {
             _ => serde_json::to_string(&Line { at: views::now(), event, name: &self.name, epoch, version, message })
                 .unwrap_or_else(|error| error.to_string()),
         };
-        // Without a place for notes there is nothing more to say.
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        if let Some(lines) = &self.lines {
+            let _ = lines.try_send(text);
+        }
     }
 
     /// The same, unless it is what was said last of this.
@@ -106,5 +128,12 @@ impl Notes {
         if before.as_deref() != Some(message) {
             self.write(event, epoch, version, message);
         }
+    }
+}
+
+impl Drop for Notes {
+    fn drop(&mut self) {
+        self.lines = None;
+        let _ = self.written.recv_timeout(END_MAX);
     }
 }

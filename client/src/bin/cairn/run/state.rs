@@ -6,8 +6,10 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use cairn_client::deliver::Output;
+use cairn_client::fault::FileFault;
 use cairn_client::save::Source;
 use cairn_store::digest::Digest;
 use cairn_store::segment::Kind;
@@ -18,10 +20,28 @@ use crate::report::Report;
 const ASIDE: &str = ".replaced";
 /// The most entries of a folder that are looked at; with more, every look finds a change.
 const ENTRIES_MAX: usize = 1_000_000;
+/// What was written so short a time ago may have been written once more without another time: file systems count in ticks.
+const TICK: Duration = Duration::from_millis(50);
+/// How many that were put aside stay.
+const ASIDE_MAX: u32 = 9;
 
 /// Tells one state of what is at a path from another: sizes, times and inodes, of all that is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Signature([u8; 32]);
+pub(super) struct Signature {
+    hash: [u8; 32],
+    /// Whether it can be told from any other state by this.
+    sure: bool,
+}
+
+impl Signature {
+    /// What cannot be told apart.
+    const UNSURE: Self = Self { hash: [0; 32], sure: false };
+
+    /// Whether nothing changed since then.
+    pub(super) fn is_still(&self, now: &Self) -> bool {
+        self.sure && now.sure && self.hash == now.hash
+    }
+}
 
 /// The path of the state.
 #[derive(Clone, Debug)]
@@ -94,19 +114,30 @@ impl StatePath {
         Output::File { path: self.path.clone(), force: true, link: false }
     }
 
-    /// What is there now; none if nothing is.
-    pub(super) fn signature(&self) -> Option<Signature> {
-        signature(&self.path).ok()
+    /// What is there now; none if nothing is. Looks at all that is in a folder, on a thread of its own.
+    pub(super) async fn look(&self) -> Option<Signature> {
+        let path = self.path.clone();
+        let looked = tokio::task::spawn_blocking(move || signature(&path)).await;
+        match looked.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            // Whoever saves it will say what is wrong with it.
+            Err(_) => Some(Signature::UNSURE),
+        }
     }
 
     /// Whether it is as the last version that was brought there.
-    pub(super) fn is_as_applied(&self) -> bool {
-        self.applied.is_some() && self.applied == self.signature()
+    pub(super) async fn is_as_applied(&self) -> bool {
+        match (self.applied, self.look().await) {
+            // It was brought there in one step, and written by nobody: the same hash is enough.
+            (Some(applied), Some(now)) => applied.hash == now.hash && now.hash != Signature::UNSURE.hash,
+            _ => false,
+        }
     }
 
     /// A version was brought there.
-    pub(super) fn set_applied(&mut self) {
-        self.applied = self.signature();
+    pub(super) async fn set_applied(&mut self) {
+        self.applied = self.look().await;
     }
 
     /// The command had it: it is no version any more.
@@ -114,30 +145,46 @@ impl StatePath {
         self.applied = None;
     }
 
-    /// Whether the very bytes of a version are there.
-    pub(super) fn has(&self, digest: Digest) -> bool {
-        let hashed = || {
+    /// Whether the very bytes of a version are there, as a file. Reads it, on a thread of its own.
+    pub(super) async fn holds(&self, digest: Digest) -> bool {
+        let here = self.clone();
+        let hashed = move || {
             let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(fs::File::open(&self.path)?).map(|hasher| hasher.finalize())
+            hasher.update_reader(fs::File::open(here.path())?).map(|hasher| hasher.finalize())
         };
-        self.kind() == Some(Kind::File) && hashed().is_ok_and(|found| Digest(found.into()) == digest)
+        if self.kind() != Some(Kind::File) {
+            return false;
+        }
+        let hashed = tokio::task::spawn_blocking(hashed).await;
+        hashed.is_ok_and(|found| found.is_ok_and(|found| Digest(found.into()) == digest))
     }
 
-    /// Puts what is there aside, in the place of what was put there before; where, if anything was.
-    pub(super) fn put_aside(&self) -> Result<Option<PathBuf>, Report> {
-        let mut name = OsString::from(self.path.file_name().unwrap_or_default());
-        name.push(ASIDE);
-        let aside = self.path.with_file_name(name);
-        let moved = remove(&aside).and_then(|()| fs::rename(&self.path, &aside));
+    /// Puts what is there aside; where, if anything was. The newest few stay.
+    pub(super) fn put_aside(&self) -> Result<Option<PathBuf>, FileFault> {
+        let aside = self.aside();
+        let there = fs::symlink_metadata(&self.path);
+        let moved = there.and_then(|_| remove(&aside)).and_then(|()| fs::rename(&self.path, &aside));
         match moved {
             Ok(()) => Ok(Some(aside)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Report {
-                code: "io".into(),
-                hint: Some("move it away: a newer version is to take its place".into()),
-                ..Report::internal(format!("cannot rename {} to {}: {error}", self.path.display(), aside.display()))
-            }),
+            Err(error) => Err(FileFault::new("put aside", &self.path, &error)
+                .hint("move it away: a newer version is to take its place")),
         }
+    }
+
+    /// The first name that is free, or else that of the oldest.
+    fn aside(&self) -> PathBuf {
+        let named = |number: u32| {
+            let mut name = OsString::from(self.path.file_name().unwrap_or_default());
+            name.push(ASIDE);
+            if number > 1 {
+                name.push(format!("-{number}"));
+            }
+            self.path.with_file_name(name)
+        };
+        let age = |path: &PathBuf| fs::symlink_metadata(path).ok().map(|there| (there.ctime(), there.ctime_nsec()));
+        let free = (1..=ASIDE_MAX).map(named).find(|path| age(path).is_none());
+        free.or_else(|| (1..=ASIDE_MAX).map(named).min_by_key(age)).unwrap_or_else(|| named(1))
     }
 }
 
@@ -150,12 +197,18 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn signature(path: &Path) -> io::Result<Signature> {
+fn signature(root: &Path) -> io::Result<Signature> {
     let mut hasher = blake3::Hasher::new();
-    let (mut pending, mut count) = (vec![path.to_owned()], 0_usize);
+    let (mut pending, mut count, mut newest) = (vec![root.to_owned()], 0_usize, Duration::ZERO);
     while let Some(path) = pending.pop() {
-        let there = fs::symlink_metadata(&path)?;
+        let there = match fs::symlink_metadata(&path) {
+            // It went while it was looked at: that is a change.
+            Err(error) if error.kind() == ErrorKind::NotFound && path != root => continue,
+            there => there?,
+        };
         note(&mut hasher, &path, &there);
+        let (seconds, nanos) = (u64::try_from(there.ctime()), u32::try_from(there.ctime_nsec()));
+        newest = newest.max(Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0)));
         count += 1;
         if count > ENTRIES_MAX {
             return Err(io::Error::other("too many entries to be told apart"));
@@ -167,7 +220,8 @@ fn signature(path: &Path) -> io::Result<Signature> {
             pending.append(&mut inside);
         }
     }
-    Ok(Signature(hasher.finalize().into()))
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Ok(Signature { hash: hasher.finalize().into(), sure: newest.saturating_add(TICK) < now })
 }
 
 fn note(hasher: &mut blake3::Hasher, path: &Path, there: &Metadata) {
@@ -185,24 +239,43 @@ fn note(hasher: &mut blake3::Hasher, path: &Path, there: &Metadata) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_change_is_seen_and_none_is_not() {
+    #[tokio::test]
+    async fn a_change_is_seen_and_none_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = StatePath::open(&dir.path().join("state")).unwrap();
-        assert_eq!((state.kind(), state.signature()), (None, None));
+        assert_eq!((state.kind(), state.look().await), (None, None));
         fs::write(state.path(), "one").unwrap();
-        state.set_applied();
-        assert!(state.is_as_applied());
-        assert!(state.has(Digest(blake3::hash(b"one").into())));
+        state.set_applied().await;
+        assert!(state.is_as_applied().await);
+        assert!(state.holds(Digest(blake3::hash(b"one").into())).await);
+        let young = Signature { sure: false, ..state.look().await.unwrap() };
+        assert!(!young.is_still(&young), "it may have been written to once more in the same tick");
+        let old = loop {
+            let old = state.look().await.unwrap();
+            if old.sure {
+                break old;
+            }
+        };
+        assert!(old.is_still(&state.look().await.unwrap()));
         fs::write(state.path(), "two!").unwrap();
-        assert!(!state.is_as_applied());
-        let aside = state.put_aside().unwrap().unwrap();
-        assert_eq!(fs::read(aside).unwrap(), b"two!");
-        assert_eq!(state.put_aside().unwrap(), None);
+        assert!(!state.is_as_applied().await);
     }
 
     #[test]
-    fn what_is_in_a_folder_counts() {
+    fn what_was_put_aside_stays_up_to_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StatePath::open(&dir.path().join("state")).unwrap();
+        for number in 0..ASIDE_MAX + 2 {
+            fs::write(state.path(), number.to_string()).unwrap();
+            let aside = state.put_aside().unwrap().unwrap();
+            assert_eq!(fs::read(aside).unwrap(), number.to_string().as_bytes());
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), usize::try_from(ASIDE_MAX).unwrap());
+        assert_eq!(state.put_aside().unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_a_folder_counts() {
         let dir = tempfile::tempdir().unwrap();
         let mut given = dir.path().join("tree").into_os_string();
         given.push("/");
@@ -210,13 +283,12 @@ mod tests {
         assert_eq!(state.kind(), Some(Kind::Tree));
         fs::create_dir(state.path().join("a")).unwrap();
         fs::write(state.path().join("a/b"), "b").unwrap();
-        state.set_applied();
-        assert!(state.is_as_applied());
+        state.set_applied().await;
+        assert!(state.is_as_applied().await);
         fs::write(state.path().join("a/b"), "bc").unwrap();
-        assert!(!state.is_as_applied());
-        state.put_aside().unwrap().unwrap();
-        fs::create_dir(state.path()).unwrap();
-        assert!(state.put_aside().unwrap().is_some(), "what was there before gives way");
+        assert!(!state.is_as_applied().await);
+        let aside = state.put_aside().unwrap().unwrap();
+        assert_eq!(fs::read(aside.join("a/b")).unwrap(), b"bc");
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use cairn_client::lease::Term;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
 
 use super::family;
 use super::orders::{Ended, Order, Word};
@@ -19,8 +21,26 @@ use super::orders::{Ended, Order, Word};
 /// A command that was started. Dropped, it is killed with all that it forked.
 pub(super) struct Ward {
     words: Lines<BufReader<OwnedReadHalf>>,
-    orders: OwnedWriteHalf,
+    orders: Orders,
     guard: Child,
+}
+
+/// The way to the guard, which the keeper of the lease has too: whatever the agent waits for, a renewal reaches the guard.
+#[derive(Clone, Debug)]
+pub(super) struct Orders(Arc<Mutex<OwnedWriteHalf>>);
+
+impl Orders {
+    /// The lease lasts longer.
+    pub(super) async fn extend(&self, term: Term) {
+        self.give(Order::Until { stop: term.stop_at(), kill: term.kill_at() }).await;
+    }
+
+    /// Has the guard do something. If it is gone, [`Ward::next`] says so.
+    pub(super) async fn give(&self, order: Order) {
+        let Ok(mut line) = serde_json::to_string(&order) else { return };
+        line.push('\n');
+        let _ = self.0.lock().await.write_all(line.as_bytes()).await;
+    }
 }
 
 impl Ward {
@@ -48,21 +68,14 @@ impl Ward {
             .process_group(0);
         let guard = guard.spawn()?;
         let (words, orders) = UnixStream::from_std(own)?.into_split();
-        let mut ward = Self { words: BufReader::new(words).lines(), orders, guard };
-        ward.extend(term).await;
-        Ok(ward)
+        let orders = Orders(Arc::new(Mutex::new(orders)));
+        orders.extend(term).await;
+        Ok(Self { words: BufReader::new(words).lines(), orders, guard })
     }
 
-    /// The lease lasts longer.
-    pub(super) async fn extend(&mut self, term: Term) {
-        self.order(Order::Until { stop: term.stop_at(), kill: term.kill_at() }).await;
-    }
-
-    /// Has the guard do something. If it is gone, [`Ward::next`] says so.
-    pub(super) async fn order(&mut self, order: Order) {
-        let Ok(mut line) = serde_json::to_string(&order) else { return };
-        line.push('\n');
-        let _ = self.orders.write_all(line.as_bytes()).await;
+    /// The way to its guard.
+    pub(super) fn orders(&self) -> &Orders {
+        &self.orders
     }
 
     /// What happens next; after [`Word::Ended`] and [`Word::Failed`] nothing does. May be dropped at any point.
@@ -72,9 +85,14 @@ impl Ward {
             return word;
         }
         // Without its guard the command was killed, but not what it had forked.
+        Word::Ended(self.destroy().await)
+    }
+
+    /// Kills the guard and all that it was to end, for a guard that does not.
+    pub(super) async fn destroy(&mut self) -> Ended {
         let _ = self.guard.start_kill();
         let _ = self.guard.wait().await;
         family::end(|_, _| {}).await;
-        Word::Ended(Ended { code: None, signal: Some(rustix::process::Signal::KILL.as_raw()), left: 0 })
+        Ended { code: None, signal: Some(rustix::process::Signal::KILL.as_raw()), left: 0 }
     }
 }
