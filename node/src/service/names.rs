@@ -78,7 +78,9 @@ impl Service {
         };
         match core.propose_and_see(command, deadline).await? {
             Err(Rejection::NameTaken { .. }) => {}
-            reply => drop(core.answer(name, reply)?),
+            reply => {
+                core.answer(name, reply)?;
+            }
         }
         Ok(core.read(deadline).await?.state)
     }

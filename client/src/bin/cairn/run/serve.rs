@@ -12,7 +12,7 @@ use super::keeper::Held;
 use super::note::{Notes, What};
 use super::orders::{Ended, Order, Word};
 use super::restarts::Restarts;
-use super::saver::{Ask, Saver};
+use super::saver::{Ask, Saver, newest};
 use super::signals::{Asked, Signals};
 use super::ward::Ward;
 use crate::report::Report;
@@ -100,6 +100,18 @@ impl Agent {
                 // What a command that failed left at the path is not known to be whole: the last version stands.
                 return Ok(Served::Done { saved: true, clean: true, why: how });
             }
+            self.catch_up(hold).await;
+        }
+    }
+
+    /// The command may have saved by itself: what it is told when it begins again is the newest version.
+    async fn catch_up(&self, hold: &mut Hold) {
+        // If nobody answers, what is known has to do.
+        if let Ok(shown) = self.client.show(&self.job.name).await
+            && shown.summary.epoch == hold.epoch
+            && shown.summary.head != hold.saved.version
+        {
+            hold.saved = newest(&shown);
         }
     }
 
