@@ -62,6 +62,9 @@ fn one_agent_of_a_name_on_a_node_and_one_lease_in_the_cluster() {
         let error = Run::of(&mut cluster.command("n1", words("app", &state, more, IDLE))).expect(4).error();
         assert!(error["message"].as_str().unwrap().contains("another agent runs app on n1"), "{error}");
     }
+    // Nor of a path, on whatever node of the machine.
+    let error = Run::of(&mut cluster.command("n2", words("app/other", &state, &[], IDLE))).expect(4).error();
+    assert!(error["message"].as_str().unwrap().contains("another agent has its state"), "{error}");
     let other = cluster.scratch().join("other");
     let error = Run::of(&mut cluster.command("n2", words("app", &other, &[], IDLE))).expect(4).error();
     assert!(error["message"].as_str().unwrap().contains("owned by node n1 under a lease"), "{error}");

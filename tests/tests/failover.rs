@@ -257,7 +257,7 @@ fn a_command_that_fails_is_started_again_and_then_given_up() {
     let told = agent.end().expect(1);
     assert_eq!(told.text(), "begins\nbegins\nbegins");
     let error = told.error();
-    assert!(error["message"].as_str().unwrap().contains("failed too often: it ended with code 7"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("the command failed: it ended with code 7"), "{error}");
     let shown = cluster.show("n2", "app/state");
     assert_eq!((&shown["owner"], &shown["lease"]), (&Value::Null, &Value::Null));
 
@@ -339,7 +339,14 @@ fn a_state_may_be_a_folder() {
     run("n1", 0);
     run("n2", 1);
     run("n1", 2);
-    assert_eq!(cluster.show("n3", "app/tree")["kind"], "tree");
+    let shown = cluster.show("n3", "app/tree");
+    assert_eq!(shown["kind"], "tree");
+    // What did not change is neither put aside nor saved once more.
+    let path = cluster.scratch().join("n1/tree");
+    let list = words("app/tree", &path, &FAST, r#"ls "$CAIRN_STATE""#);
+    let same = Agent::start(cluster.command("n1", list)).end().expect(0);
+    assert!(!same.stderr.contains("replaced") && !same.stderr.contains("is saved"), "{same:?}");
+    assert_eq!(cluster.show("n3", "app/tree")["head"], shown["head"]);
 }
 
 #[test]
@@ -356,4 +363,44 @@ fn a_state_may_lie_on_another_file_system() {
     fs::remove_file(&path).unwrap();
     let second = Agent::start(cluster.command("n2", words("app/state", &path, &more, COUNTER)));
     assert_eq!(began(&second.until_said("begins at "))[0], number);
+}
+
+/// Where Debian's package `faketime` has its library.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
+#[test]
+#[allow(clippy::print_stderr, reason = "a test that was skipped must say so")]
+fn a_clock_that_jumps_changes_nothing() {
+    if !Path::new(FAKETIME).exists() {
+        eprintln!("SKIPPED: a clock that jumps needs the package faketime");
+        return;
+    }
+    let cluster = Cluster::start(3, 0);
+    let (path, clock) = (state(&cluster, "n1"), cluster.scratch().join("clock"));
+    let set = |offset: &str| {
+        let new = clock.with_extension("new");
+        fs::write(&new, offset).unwrap();
+        fs::rename(&new, &clock).unwrap();
+    };
+    set("+0");
+    let mut command = cluster.command("n1", words("app/state", &path, &FAST, COUNTER));
+    command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", &clock).env("FAKETIME_NO_CACHE", "1");
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let mut agent = Agent::start(command);
+    let day = |line: &Value| line["at"].as_str().unwrap()[..10].to_owned();
+    let today = day(&agent.until("saved"));
+    for offset in ["+1d", "-1d", "+400d"] {
+        set(offset);
+        // Its words show that it has jumped.
+        until("its clock has jumped", || (day(&agent.until("saved")) != today).then_some(()));
+        agent.until("saved");
+    }
+    assert_eq!(
+        (agent.count("started"), agent.count("lost"), agent.count("stopping")),
+        (1, 0, 0),
+        "{:?}",
+        agent.all()
+    );
+    let lease = cluster.show("n2", "app/state")["lease"]["remaining_ms"].as_u64().unwrap();
+    assert!(lease <= 2000, "{lease}");
 }

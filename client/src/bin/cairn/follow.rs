@@ -1,9 +1,10 @@
 //! `cairn follow`
 
+use std::io::Write;
 use std::path::absolute;
 
 use cairn_client::deliver::Output as Target;
-use cairn_client::dial::{Client, TIMEOUT_MAX};
+use cairn_client::dial::Client;
 use cairn_client::standby::Standby;
 use cairn_store::node::NodeName;
 use tokio::time::sleep;
@@ -14,6 +15,8 @@ use crate::progress::Progress;
 use crate::report::Report;
 use crate::views;
 
+/// How long one question may take before it is said that it is waited for.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// The pause before a cluster is asked again that did not answer.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -24,10 +27,10 @@ pub(crate) async fn run(client: &Client, globals: &Globals, args: FollowArgs, ou
     let path =
         path.map_err(|error| Report::invalid(format!("no path for --out: {error}"), "give the path of a file"))?;
     let target = path.clone().map(|path| Target::File { path, force: true, link: false });
-    // Nothing may happen for long: only who asks for a time-out gets one.
-    let client = Client::new(vec![endpoint], globals.timeout.unwrap_or(TIMEOUT_MAX));
+    // Nothing may happen for long: only for who asks for a time-out that is the end.
+    let client = Client::new(vec![endpoint], globals.timeout.unwrap_or(PATIENCE));
     let mut standby = Standby::new(client, args.name.clone(), target);
-    let mut last = None;
+    let (mut last, mut silent) = (None, false);
     loop {
         let progress = Progress::new();
         let fault = match standby.next().await {
@@ -48,8 +51,16 @@ pub(crate) async fn run(client: &Client, globals: &Globals, args: FollowArgs, ou
             Err(fault) if fault.retryable() && globals.timeout.is_none() => Some(fault),
             Err(fault) => return Err(fault.into()),
         };
-        if fault.is_some() {
-            sleep(PAUSE).await;
+        match fault {
+            Some(fault) => {
+                if !silent {
+                    // Without a place for it there is nothing more to say.
+                    let _ = writeln!(std::io::stderr().lock(), "waiting for an answer: {fault}");
+                }
+                silent = true;
+                sleep(PAUSE).await;
+            }
+            None => silent = false,
         }
     }
 }

@@ -64,6 +64,7 @@ pub(crate) async fn run(globals: &Globals, args: RunArgs) -> Result<u8, Report> 
     };
     // Held to the end.
     let _lock = home.lock(&args.name)?;
+    let _state_lock = home.lock_state(state.path())?;
     tokio::select! {
         gone = home.until_unguarded(&args.name) => gone?,
         _ = signals.end() => return Ok(0),
@@ -78,7 +79,7 @@ pub(crate) async fn run(globals: &Globals, args: RunArgs) -> Result<u8, Report> 
         restarts: args.restarts,
         timeout: globals.timeout,
     };
-    let client = home.client(PATIENCE);
+    let client = home.client(globals.timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE)));
     Agent { job, home, client, state, notes, signals }.run().await
 }
 

@@ -84,7 +84,7 @@ impl Agent {
                 Ok(Served::GaveUp(why)) => {
                     self.release(epoch).await;
                     let hint = "a standby takes over, if there is one; see what the command says";
-                    let report = Report::internal(format!("the command failed too often: it {why}"));
+                    let report = Report::internal(format!("the command failed: it {why}"));
                     return Err(Report { hint: Some(hint.into()), ..report });
                 }
                 Err(report) => {
@@ -124,10 +124,9 @@ impl Agent {
 
     fn done(&self, saved: bool, clean: bool, why: &str) -> Result<u8, Report> {
         if !saved {
-            let path = self.state.path().display();
-            let message =
-                format!("the command {why}, and the state could not be saved: the newest is at {path} only");
-            return Err(Report::internal(message));
+            let message = format!("the command {why}, and its last state could not be saved");
+            let hint = format!("see the lines above; what there is of it is at {}", self.state.path().display());
+            return Err(Report { hint: Some(hint), ..Report::internal(message) });
         }
         if !clean {
             return Err(Report::internal(format!("the command {why}: it has to stay in the foreground")));

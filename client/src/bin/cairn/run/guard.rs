@@ -175,6 +175,8 @@ impl Guard {
     async fn watch(&mut self, agent: &mut Agent) -> io::Result<Ended> {
         while self.ended.is_none() {
             tokio::select! {
+                // What it was told while it was stopped comes before its own timers.
+                biased;
                 order = agent.order() => match order {
                     Some(Order::Until { stop, kill }) => {
                         self.alarms.stop.set(stop)?;

@@ -1,6 +1,7 @@
 //! The node of this machine, through which an agent saves and owns.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cairn_client::api::{Code, Error, Hello};
@@ -88,6 +89,23 @@ impl Home {
         taken.ok_or_else(|| {
             let message = format!("another agent runs {name} on {} already", self.node);
             Error::new(Code::Conflict, message).hint("one agent of a name on each node; see `ps`").into()
+        })
+    }
+
+    /// Makes this process the one agent of a path, on whatever node.
+    pub(super) fn lock_state(&self, state: &Path) -> Result<Lock, Report> {
+        let mut name = OsString::from(".");
+        name.push(state.file_name().unwrap_or_default());
+        name.push(".agent");
+        let path = state.with_file_name(name);
+        let taken = Lock::take(&path).map_err(|error| {
+            let message = format!("cannot lock {}: {error}", path.display());
+            let hint = "this user needs write access to the folder of the state";
+            Report { hint: Some(hint.into()), ..Report::internal(message) }
+        })?;
+        taken.ok_or_else(|| {
+            let message = format!("another agent has its state at {} already", state.display());
+            Error::new(Code::Conflict, message).hint("give each agent a path of its own").into()
         })
     }
 

@@ -125,7 +125,9 @@ impl Notes {
     /// The same, unless it is what was said last of this.
     pub(super) fn say_once(&self, event: What, epoch: Option<Epoch>, version: Option<Version>, message: &str) {
         let before = self.last().insert(event, message.into());
-        if before.as_deref() != Some(message) {
+        // Of what is waited for the first word is enough: the others differ in milliseconds.
+        let told = before.as_deref().is_some_and(|before| before == message || event == What::Waiting);
+        if !told {
             self.write(event, epoch, version, message);
         }
     }

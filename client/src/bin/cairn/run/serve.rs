@@ -92,13 +92,16 @@ impl Agent {
                 let clean = life.asked || life.ended.is_clean();
                 return self.finish(hold, clean, how).await;
             }
-            let Some(pause) = restarts.after(life.lived) else { return Ok(Served::GaveUp(how)) };
+            let Some(pause) = restarts.after(life.lived) else {
+                self.notes.say(What::Ended, epoch, hold.saved.version, &format!("the command {how}"));
+                return Ok(Served::GaveUp(how));
+            };
             let again = humantime::format_duration(pause);
             let message = format!("the command {how}: again in {again}");
             self.notes.say(What::Restarting, epoch, hold.saved.version, &message);
             if self.pause(pause).await {
                 // What a command that failed left at the path is not known to be whole: the last version stands.
-                return Ok(Served::Done { saved: true, clean: true, why: how });
+                return Ok(Served::GaveUp(how));
             }
             self.catch_up(hold).await;
         }
@@ -263,7 +266,7 @@ impl Watched<'_> {
                         Asked::End(number) => {
                             if !asked {
                                 notes.stopping();
-                                notes.say(What::Ending, epoch, None, &format!("signal {number} asks it to end"));
+                                notes.say(What::Ending, epoch, None, &format!("{} asks this agent to end", signal_name(number)));
                             }
                             asked = true;
                             kill_at.get_or_insert(Instant::now() + grace);
@@ -286,6 +289,10 @@ impl Watched<'_> {
         let stopped = stopped_at.is_some_and(|at| !renewed || at.elapsed() < grace);
         Start::Lived(Life { ended, lost, asked, stopped, lived: start.elapsed() })
     }
+}
+
+fn signal_name(number: i32) -> &'static str {
+    if number == rustix::process::Signal::INT.as_raw() { "SIGINT" } else { "SIGTERM" }
 }
 
 /// When the agent ends the command itself, if its guard did not: half-way between the guard's time and the lease's end.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use cairn_client::deliver::Output;
 use cairn_client::fault::FileFault;
 use cairn_client::save::Source;
+use cairn_client::tree::pack;
 use cairn_store::digest::Digest;
 use cairn_store::segment::Kind;
 
@@ -145,18 +147,32 @@ impl StatePath {
         self.applied = None;
     }
 
-    /// Whether the very bytes of a version are there, as a file. Reads it, on a thread of its own.
+    /// Whether the very bytes of a version are there, as a file or as a tree's stream. Reads all of it, on threads of its own.
     pub(super) async fn holds(&self, digest: Digest) -> bool {
         let here = self.clone();
-        let hashed = move || {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(fs::File::open(here.path())?).map(|hasher| hasher.finalize())
-        };
-        if self.kind() != Some(Kind::File) {
-            return false;
+        let hashed = tokio::task::spawn_blocking(move || here.digest()).await;
+        hashed.is_ok_and(|found| found.is_some_and(|found| found == digest))
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        let mut hasher = blake3::Hasher::new();
+        match self.kind()? {
+            Kind::File => drop(hasher.update_reader(fs::File::open(&self.path).ok()?).ok()?),
+            Kind::Tree => {
+                let (stream, target) = io::pipe().ok()?;
+                let target = fs::File::from(OwnedFd::from(target));
+                let whole = std::thread::scope(|scope| {
+                    let packer = scope.spawn(|| {
+                        let target = target;
+                        pack(&self.path, &target, &self.path, &mut |_| Ok(())).is_ok()
+                    });
+                    let read = hasher.update_reader(stream).is_ok();
+                    packer.join().unwrap_or(false) && read
+                });
+                whole.then_some(())?;
+            }
         }
-        let hashed = tokio::task::spawn_blocking(hashed).await;
-        hashed.is_ok_and(|found| found.is_ok_and(|found| Digest(found.into()) == digest))
+        Some(Digest(hasher.finalize().into()))
     }
 
     /// Puts what is there aside; where, if anything was. The newest few stay.

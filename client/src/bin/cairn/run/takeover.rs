@@ -27,6 +27,8 @@ use crate::report::Report;
 const RENEWAL_MIN: Duration = Duration::from_millis(200);
 /// How often a name that others claim or change meanwhile is looked at again, by an agent that does not stand by.
 const TRIES: u32 = 5;
+/// The pause before an owned version is looked for again that was not found.
+const LOOK: Duration = Duration::from_millis(100);
 /// The pause before a standby claims again that was refused though nobody has the name.
 const REFUSED_PAUSE: Duration = Duration::from_secs(3);
 /// How much later a standby claims for each version that it lacks: the one with the newest comes first.
@@ -137,7 +139,7 @@ impl Agent {
                     if !fault.retryable() || over {
                         return Err(fault.into());
                     }
-                    self.notes.say_once(What::Waiting, None, None, &format!("waiting for the cluster: {fault}"));
+                    self.notes.say_once(What::Waiting, None, None, &format!("waiting for an answer: {fault}"));
                     if self.ends_within(PAUSE).await {
                         return Ok(None);
                     }
@@ -240,6 +242,8 @@ async fn prepare(
         {
             return Ok(Saved { signature: state.look().await, ..newest(&shown) });
         }
+        // It is being removed, or was let go of: the keeper of the lease hears of that.
+        sleep(LOOK).await;
         standby.look().await.map_err(|fault| Some(Unsaved::Failed(fault)))?;
     }
 }

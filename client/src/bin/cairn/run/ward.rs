@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_client::lease::Term;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -14,9 +15,13 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::family;
 use super::orders::{Ended, Order, Word};
+
+/// How long a guard may take to read.
+const GIVE_MAX: Duration = Duration::from_secs(1);
 
 /// A command that was started. Dropped, it is killed with all that it forked.
 pub(super) struct Ward {
@@ -39,7 +44,8 @@ impl Orders {
     pub(super) async fn give(&self, order: Order) {
         let Ok(mut line) = serde_json::to_string(&order) else { return };
         line.push('\n');
-        let _ = self.0.lock().await.write_all(line.as_bytes()).await;
+        // One that is stopped reads nothing: then the agent ends the command itself.
+        let _ = timeout(GIVE_MAX, async { self.0.lock().await.write_all(line.as_bytes()).await }).await;
     }
 }
 
