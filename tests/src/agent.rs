@@ -17,7 +17,7 @@ use crate::wait::until;
 pub const COUNTER: &str = r#"
     n=$(cat "$CAIRN_STATE" 2>/dev/null || echo 0)
     echo "begins at $n in epoch $CAIRN_EPOCH with version $CAIRN_VERSION as $$"
-    trap 'echo "ends at $n"; exit 0' TERM
+    trap 'echo "ends at $(cat "$CAIRN_STATE")"; exit 0' TERM
     trap 'echo "hangs up"' HUP
     while :; do
         n=$((n + 1)); echo $n > "$CAIRN_STATE.new"; mv "$CAIRN_STATE.new" "$CAIRN_STATE"; sleep 0.1
