@@ -19,7 +19,7 @@ use super::agent::{Agent, Hold, Job, PATIENCE, PAUSE};
 use super::home::Home;
 use super::keeper::Keeper;
 use super::note::{Notes, What};
-use super::saver::{Saved, Unsaved, newest};
+use super::saver::{Saved, Saver, Unsaved, newest};
 use super::state::StatePath;
 use crate::report::Report;
 
@@ -86,7 +86,7 @@ enum Settled {
 impl Agent {
     /// Waits for its turn, with the newest version at hand, and becomes the owner; none if a signal asks to end before.
     pub(super) async fn take_over(&mut self, standby: &mut Standby) -> Result<Option<Hold>, Report> {
-        let (mut silent, mut refused) = (None, Vec::new());
+        let (mut silent, mut refused, mut refusals) = (None, None, 0);
         loop {
             let (step, ending) = {
                 let Self { job, home, state, notes, signals, .. } = self;
@@ -108,7 +108,7 @@ impl Agent {
                 _ => return Ok(None),
             };
             match step {
-                Ok(Step::Again) => (silent, refused) = (None, Vec::new()),
+                Ok(Step::Again) => (silent, refused, refusals) = (None, None, 0),
                 Ok(Step::Claimed(claimed)) => {
                     let epoch = claimed.epoch;
                     match self.settle(standby, claimed).await? {
@@ -119,9 +119,9 @@ impl Agent {
                 }
                 Ok(Step::Refused(epoch, error)) => {
                     // Refused twice in one epoch it was not because somebody else was first.
-                    let again = refused.contains(&epoch);
-                    refused.push(epoch);
-                    if !self.job.standby && (again || refused.len() >= TRIES as usize) {
+                    let again = refused.replace(epoch) == Some(epoch);
+                    refusals += 1;
+                    if !self.job.standby && (again || refusals >= TRIES) {
                         return Err(if again { error.into() } else { self.busy() });
                     }
                     if again {
@@ -165,7 +165,7 @@ impl Agent {
         let mut keeper = Keeper::start(renewing, self.job.name.clone(), epoch, term);
         let prepared = {
             let Self { job, home, client, state, notes, signals, .. } = self;
-            let first = super::saver::Saver {
+            let first = Saver {
                 client,
                 notes,
                 name: &job.name,
@@ -220,7 +220,7 @@ async fn prepare(
     notes: &Notes,
     standby: &mut Standby,
     head: Option<Version>,
-    mut first: super::saver::Saver<'_>,
+    mut first: Saver<'_>,
 ) -> Result<Saved, Option<Unsaved>> {
     if head.is_none() {
         first.save().await.map_err(Some)?;
