@@ -51,6 +51,8 @@ pub struct Standing {
     pub head: Option<Version>,
     /// Of the newest version.
     pub digest: Option<Digest>,
+    /// Of the newest version, in bytes.
+    pub size: Option<u64>,
     /// The newest that came to this node's local storage.
     pub received: Option<Version>,
     /// The newest that came to the path.
@@ -90,10 +92,9 @@ impl Standby {
         Self { client, name, output, observer, known, watch, look_at: now, refresh_at: now + REFRESH, stale: true }
     }
 
-    /// Tells how far a version is on its way.
-    #[must_use]
-    pub fn observed(self, observer: Option<Observer>) -> Self {
-        Self { observer, ..self }
+    /// From now on this is told how far a version is on its way.
+    pub fn observe(&mut self, observer: Option<Observer>) {
+        self.observer = observer;
     }
 
     /// What is known by now.
@@ -184,7 +185,9 @@ impl Standby {
             let version = Some(loaded.version);
             known.received = known.received.max(version);
             known.applied = if applies { version } else { known.applied };
-            known.head = known.head.max(version);
+            if known.head <= version {
+                (known.head, known.digest, known.size) = (version, Some(loaded.digest), Some(loaded.size));
+            }
         }
         Ok(())
     }
@@ -205,17 +208,23 @@ impl Standby {
                 Ok(Ok(News::Event(event))) if event.name != self.name => {}
                 Ok(Ok(_)) => break,
                 Ok(Err(error)) => return Err(error.into()),
-                Err(_) => {
-                    let refresh = Instant::now() >= self.refresh_at;
-                    if let Some(known) = self.known.as_mut().filter(|_| refresh) {
-                        known.received = None;
-                    }
-                    break;
-                }
+                Err(_) => break,
             }
         }
+        self.refresh(Instant::now());
         self.stale = true;
         Ok(())
+    }
+
+    /// Has the copy asked for again, if it is time to. It is not time again at once, whether or not there is one.
+    fn refresh(&mut self, now: Instant) {
+        if now < self.refresh_at {
+            return;
+        }
+        self.refresh_at = now + REFRESH;
+        if let Some(known) = &mut self.known {
+            known.received = None;
+        }
     }
 }
 
@@ -230,8 +239,25 @@ fn standing(shown: &SegmentDetail, before: Option<&Standing>) -> Standing {
         lease: shown.lease,
         head: shown.summary.head,
         digest: shown.summary.digest,
+        size: shown.summary.size,
         received: same.and_then(|before| before.received),
         applied: same.and_then(|before| before.applied),
         revision: shown.revision,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_is_due_once_even_if_there_is_nothing_to_refresh() {
+        let client = Client::new(Vec::new(), Duration::from_secs(1));
+        let mut standby = Standby::new(client, "app".parse().unwrap(), None);
+        let due = standby.refresh_at;
+        standby.refresh(due - Duration::from_secs(1));
+        assert_eq!(standby.refresh_at, due);
+        standby.refresh(due);
+        assert_eq!(standby.refresh_at, due + REFRESH);
     }
 }

@@ -200,15 +200,8 @@ pub(crate) struct SaveArgs {
     /// The file to save; or a folder, with all that is in it; or -, the standard input to its end.
     #[arg(value_name = "FILE|DIR|-")]
     pub(crate) file: PathBuf,
-    /// Durable copies on so many other nodes.
-    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(REPLICAS_MAX)))]
-    pub(crate) replicas: u8,
-    /// When it is done: with durable copies on all of those nodes, on more than half, on one, or on this one.
-    #[arg(long, value_enum, default_value = "all")]
-    pub(crate) ack: AckArg,
-    /// How many versions to keep.
-    #[arg(long, allow_negative_numbers = true, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_MAX)))]
-    pub(crate) keep: u32,
+    #[command(flatten)]
+    pub(crate) copies: CopiesArgs,
     /// Only if this is the newest version; 0: only if the name is new.
     #[arg(long, allow_negative_numbers = true, value_name = "V", value_parser = version)]
     pub(crate) if_version: Option<Version>,
@@ -224,6 +217,20 @@ pub(crate) struct SaveArgs {
     /// Take the file instead of copying it; not a folder.
     #[arg(long = "move")]
     pub(crate) take: bool,
+}
+
+/// Which copies a save makes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CopiesArgs {
+    /// Durable copies on so many other nodes.
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(REPLICAS_MAX)))]
+    pub(crate) replicas: u8,
+    /// When a save is done: with durable copies on all of those nodes, on more than half, on one, or on this one.
+    #[arg(long, value_enum, default_value = "all")]
+    pub(crate) ack: AckArg,
+    /// How many versions to keep.
+    #[arg(long, allow_negative_numbers = true, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_MAX)))]
+    pub(crate) keep: u32,
 }
 
 impl SaveArgs {

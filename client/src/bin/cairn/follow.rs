@@ -33,6 +33,7 @@ pub(crate) async fn run(client: &Client, globals: &Globals, args: FollowArgs, ou
     let (mut last, mut silent) = (None, false);
     loop {
         let progress = Progress::new();
+        standby.observe(progress.observer());
         let fault = match standby.next().await {
             Ok(None) if last.is_some() => {
                 last = None;

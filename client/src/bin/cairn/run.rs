@@ -74,12 +74,12 @@ pub(crate) async fn run(globals: &Globals, args: RunArgs) -> Result<u8, Report> 
         command: args.command,
         lease: args.lease,
         standby: args.standby,
-        terms: Terms { every: args.every.0, replicas: args.replicas, ack: args.ack.into(), keep: args.keep },
+        terms: Terms::new(args.every.0, &args.copies),
         grace: args.grace,
         restarts: args.restarts,
         timeout: globals.timeout,
     };
-    let client = home.client(globals.timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE)));
+    let client = home.client(job.patience());
     Agent { job, home, client, state, notes, signals }.run().await
 }
 

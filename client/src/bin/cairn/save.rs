@@ -19,9 +19,9 @@ pub(crate) async fn run(client: &Client, args: SaveArgs, output: &Output) -> Res
     let progress = Progress::new();
     let saved = client
         .save(SaveOptions {
-            replicas: args.replicas,
-            ack: args.ack.into(),
-            keep: args.keep,
+            replicas: args.copies.replicas,
+            ack: args.copies.ack.into(),
+            keep: args.copies.keep,
             if_version: args.if_version,
             epoch: args.epoch,
             labels: args.labels(),

@@ -6,9 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cairn_store::name::Name;
-use cairn_store::segment::{KEEP_MAX, REPLICAS_MAX};
 
-use super::AckArg;
+use super::CopiesArgs;
 use super::ownership::lease;
 
 /// The shortest and the longest interval at which an agent saves.
@@ -34,15 +33,8 @@ pub(crate) struct RunArgs {
     /// Wait while another node has the lease, with the newest version at hand, and take over when it ends.
     #[arg(long)]
     pub(crate) standby: bool,
-    /// Durable copies on so many other nodes.
-    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(REPLICAS_MAX)))]
-    pub(crate) replicas: u8,
-    /// When a save is done: with durable copies on all of those nodes, on more than half, on one, or on this one.
-    #[arg(long, value_enum, default_value = "all")]
-    pub(crate) ack: AckArg,
-    /// How many versions to keep.
-    #[arg(long, allow_negative_numbers = true, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_MAX)))]
-    pub(crate) keep: u32,
+    #[command(flatten)]
+    pub(crate) copies: CopiesArgs,
     /// How long the command may take to end when this agent is asked to; then it is killed.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = grace)]
     pub(crate) grace: Duration,

@@ -48,7 +48,7 @@ fn a_number_below_zero_is_a_value_and_a_wrong_one() {
 #[test]
 fn a_save_has_the_defaults_of_the_contract() {
     let Command::Save(save) = parsed("cairn save db/main f").unwrap().command else { panic!("not a save") };
-    assert_eq!((save.replicas, save.keep, save.ack), (2, 2, AckArg::All));
+    assert_eq!((save.copies.replicas, save.copies.keep, save.copies.ack), (2, 2, AckArg::All));
     assert_eq!((save.if_version, save.request_id, save.take), (None, None, false));
 }
 

@@ -14,7 +14,7 @@ use cairn_store::segment::Epoch;
 use super::home::Home;
 use super::keeper::Keeper;
 use super::note::{Notes, What};
-use super::saver::{Saved, Saver, Terms};
+use super::saver::{Saved, Terms};
 use super::serve::Served;
 use super::signals::Signals;
 use super::state::StatePath;
@@ -38,6 +38,13 @@ pub(super) struct Job {
     pub(super) restarts: u32,
     /// How long the cluster may be silent before the name is owned; none: as long as it takes.
     pub(super) timeout: Option<Duration>,
+}
+
+impl Job {
+    /// How long one question may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))
+    }
 }
 
 /// An ownership, with its lease and its state at the path.
@@ -92,20 +99,6 @@ impl Agent {
                     return Err(report);
                 }
             }
-        }
-    }
-
-    /// Saves under an ownership.
-    pub(super) fn saver(&self, epoch: Epoch, saved: Saved) -> Saver<'_> {
-        Saver {
-            client: &self.client,
-            notes: &self.notes,
-            name: &self.job.name,
-            node: &self.home.node,
-            state: self.state.clone(),
-            epoch,
-            terms: &self.job.terms,
-            saved,
         }
     }
 

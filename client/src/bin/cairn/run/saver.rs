@@ -17,8 +17,11 @@ use cairn_store::segment::{Ack, Epoch, Kind, Version};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use super::agent::Job;
+use super::home::Home;
 use super::note::{Notes, What};
 use super::state::{Signature, StatePath};
+use crate::args::CopiesArgs;
 
 /// How soon a save that failed is tried again, at the latest.
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -36,6 +39,13 @@ pub(super) struct Terms {
     pub(super) replicas: u8,
     pub(super) ack: Ack,
     pub(super) keep: u32,
+}
+
+impl Terms {
+    pub(super) fn new(every: Option<Duration>, copies: &CopiesArgs) -> Self {
+        let CopiesArgs { replicas, ack, keep } = *copies;
+        Self { every, replicas, ack: ack.into(), keep }
+    }
 }
 
 /// What a saver is asked to do.
@@ -69,18 +79,30 @@ pub(super) struct Saved {
 
 /// Saves the state of one ownership.
 pub(super) struct Saver<'a> {
-    pub(super) client: &'a Client,
-    pub(super) notes: &'a Notes,
-    pub(super) name: &'a Name,
+    client: &'a Client,
+    notes: &'a Notes,
+    name: &'a Name,
     /// The owner.
-    pub(super) node: &'a NodeName,
-    pub(super) state: StatePath,
-    pub(super) epoch: Epoch,
-    pub(super) terms: &'a Terms,
+    node: &'a NodeName,
+    state: StatePath,
+    epoch: Epoch,
+    terms: &'a Terms,
     pub(super) saved: Saved,
 }
 
-impl Saver<'_> {
+impl<'a> Saver<'a> {
+    /// Saves under an ownership, in whose beginning this is known of the newest version.
+    pub(super) fn new(
+        client: &'a Client,
+        notes: &'a Notes,
+        (job, home): (&'a Job, &'a Home),
+        state: &StatePath,
+        (epoch, saved): (Epoch, Saved),
+    ) -> Self {
+        let (name, node, terms, state) = (&job.name, &home.node, &job.terms, state.clone());
+        Self { client, notes, name, node, state, epoch, terms, saved }
+    }
+
     /// Saves until it is told to finish: then whether the last save, if it needed one, was acknowledged. An error says that the
     /// ownership is lost.
     pub(super) async fn run(&mut self, mut asks: mpsc::Receiver<Ask>, patience: Duration) -> Result<bool, Fault> {

@@ -151,16 +151,7 @@ impl Agent {
         let (ask, asks) = mpsc::channel(ASKS_MAX);
         // The signals are listened to while the state, the notes and the client are in use.
         let Self { signals, client, notes, job, home, state, .. } = self;
-        let saver = Saver {
-            client,
-            notes,
-            name: &job.name,
-            node: &home.node,
-            state: state.clone(),
-            epoch: hold.epoch,
-            terms: &job.terms,
-            saved: hold.saved,
-        };
+        let saver = Saver::new(client, notes, (job, home), state, (hold.epoch, hold.saved));
         let watched = Watched { ward, hold, late, signals, grace: job.grace, saver, ask, notes };
         let life = watched.run(asks, term).await;
         hold.keeper.tell(None);
@@ -188,7 +179,8 @@ impl Agent {
     /// The last save.
     async fn finish(&mut self, hold: &mut Hold, clean: bool, why: String) -> Result<Served, Report> {
         self.notes.stopping();
-        let mut saver = self.saver(hold.epoch, hold.saved);
+        let Self { client, notes, job, home, state, .. } = &*self;
+        let mut saver = Saver::new(client, notes, (job, home), state, (hold.epoch, hold.saved));
         let (ask, asks) = mpsc::channel(ASKS_MAX);
         // Nothing was asked before, so there is room.
         let _ = ask.try_send(Ask::Finish);

@@ -15,11 +15,11 @@ use cairn_store::node::NodeName;
 use cairn_store::segment::{Epoch, Kind, Version};
 use tokio::time::{Instant, sleep};
 
-use super::agent::{Agent, Hold, Job, PATIENCE, PAUSE};
+use super::agent::{Agent, Hold, Job, PAUSE};
 use super::home::Home;
 use super::keeper::Keeper;
 use super::note::{Notes, What};
-use super::saver::{Saved, Saver, Unsaved, newest};
+use super::saver::{Saved, Saver, Unsaved};
 use super::state::StatePath;
 use crate::report::Report;
 
@@ -165,16 +165,7 @@ impl Agent {
         let mut keeper = Keeper::start(renewing, self.job.name.clone(), epoch, term);
         let prepared = {
             let Self { job, home, client, state, notes, signals, .. } = self;
-            let first = Saver {
-                client,
-                notes,
-                name: &job.name,
-                node: &home.node,
-                state: state.clone(),
-                epoch,
-                terms: &job.terms,
-                saved: Saved::default(),
-            };
+            let first = Saver::new(client, notes, (job, home), state, (epoch, Saved::default()));
             tokio::select! {
                 prepared = prepare(state, notes, standby, head, first) => prepared,
                 error = keeper.lost() => return Ok(Settled::Lost(error.message)),
@@ -236,11 +227,9 @@ async fn prepare(
             }
             Err(fault) => return Err(Some(Unsaved::Failed(fault))),
         }
-        let shown = first.client.show(first.name).await;
-        if standby.known().is_some_and(|known| known.applied == head)
-            && let Ok(shown) = shown
-        {
-            return Ok(Saved { signature: state.look().await, ..newest(&shown) });
+        if let Some(known) = standby.known().filter(|known| known.applied == head) {
+            let (version, digest, size) = (known.head, known.digest, known.size);
+            return Ok(Saved { version, digest, size, signature: state.look().await });
         }
         // It is being removed, or was let go of: the keeper of the lease hears of that.
         sleep(LOOK).await;
@@ -294,10 +283,9 @@ async fn claim(job: &Job, home: &Home, state: &StatePath, standing: Option<&Stan
         request: request::new_id(),
         name: job.name.clone(),
     };
-    let patience = job.timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE));
     // Before the first sending (R5).
     let asked = Moment::now();
-    match home.client(patience).claim(options).await {
+    match home.client(job.patience()).claim(options).await {
         Ok(claimed) => {
             let term = Term::new(asked, job.lease);
             Ok(Step::Claimed(Claimed { epoch: claimed.epoch, head: claimed.head, term }))
@@ -369,6 +357,7 @@ mod tests {
             lease,
             head: Some(Version(9)),
             digest: None,
+            size: None,
             received,
             applied: None,
             revision: 1,
