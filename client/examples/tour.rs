@@ -41,7 +41,8 @@ async fn main() -> anyhow::Result<()> {
 
     // Show: what the cluster knows of it.
     let shown = there.show(&name).await?;
-    println!("{} belongs to {}", name, saved.owner);
+    let owner = saved.owner.map_or_else(|| "a node that was removed since".into(), |owner| owner.to_string());
+    println!("{name} belongs to {owner}");
 
     // Load, on another node: verified bytes, into a stream or a file. Claim: this node is the owner from now on.
     let bytes = Arc::new(Mutex::new(Vec::new()));
@@ -62,7 +63,7 @@ async fn main() -> anyhow::Result<()> {
     }
 
     // Claim, without bytes: back again. Then all of it goes.
-    println!("epoch {} belongs to {}", here.claim(ClaimOptions::new(name.clone())).await?.epoch, saved.owner);
+    println!("epoch {} belongs to {}", here.claim(ClaimOptions::new(name.clone())).await?.epoch, owner);
     here.remove(request::new_id(), &name, None).await?;
     Ok(())
 }

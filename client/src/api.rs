@@ -9,6 +9,7 @@
 
 mod cluster;
 mod error;
+mod global;
 mod member;
 mod recovery;
 mod segment;
@@ -29,11 +30,12 @@ pub use cluster::{
     Repairs,
 };
 pub use error::{Code, Error, Outcome};
+pub use global::{GlobalStatus, TierNode};
 pub use member::{Block, Drain, Loss, Removal, RemoveNodeRequest};
 pub use recovery::{Adopted, Adoption, Leftover, Recovery, RestoreRequest};
 pub use segment::{
-    ClaimRequest, Claimed, ListRequest, PinRequest, ReleaseRequest, RemoveRequest, RenewRequest, SegmentDetail,
-    SegmentSummary, UnpinRequest, VersionDetail,
+    ClaimRequest, Claimed, ListRequest, ObjectDetail, PinRequest, ReleaseRequest, RemoveRequest, RenewRequest,
+    SegmentDetail, SegmentSummary, UnpinRequest, VersionDetail,
 };
 pub use transfer::{LoadRequest, Loaded, Replica, SaveRequest, Saved, Source};
 pub use watch::{Event, WatchRequest, Watched};
@@ -116,6 +118,8 @@ pub trait Cairn {
     async fn resume(wait: Duration) -> Result<(), Error>;
     /// The owner's lease begins anew; tells how long it lasts from when it was asked.
     async fn renew(request: RenewRequest) -> Result<Duration, Error>;
+    /// The global tier: who reaches it, what lies there, what waits.
+    async fn global(wait: Duration) -> Result<GlobalStatus, Error>;
 }
 
 /// Work that goes on, or its result.

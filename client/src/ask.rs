@@ -10,9 +10,9 @@ use cairn_store::segment::{Epoch, Version};
 use tokio::time::{Instant, sleep};
 
 use crate::api::{
-    ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo, PAGE_MAX, PeerInfo,
-    PinRequest, Progress, Recovery, ReleaseRequest, Removal, RemoveNodeRequest, RemoveRequest, RenewRequest, Repairs,
-    RestoreRequest, SegmentDetail, SegmentSummary, UnpinRequest,
+    ClusterStatus, Drain, Error, GlobalStatus, Health, Hello, JoinRequest, Joined, ListRequest, NodeInfo, PAGE_MAX,
+    PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal, RemoveNodeRequest, RemoveRequest,
+    RenewRequest, Repairs, RestoreRequest, SegmentDetail, SegmentSummary, UnpinRequest,
 };
 use crate::dial::{Client, Session};
 use crate::request;
@@ -248,6 +248,12 @@ impl Client {
     pub async fn recovery(&self) -> Result<Option<Recovery>, Error> {
         let wait = self.wait();
         self.call(false, |client, context| async move { client.recovery(context, wait).await }).await
+    }
+
+    /// The global tier: who reaches it, what lies there, what waits.
+    pub async fn global(&self) -> Result<GlobalStatus, Error> {
+        let wait = self.wait();
+        self.call(false, |client, context| async move { client.global(context, wait).await }).await
     }
 
     /// Ends the recovery: nodes delete and repair again.

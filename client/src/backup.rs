@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use cairn_store::meta::{Backup, BackupError, RestoreStep};
 use tokio::time::timeout;
@@ -13,7 +14,10 @@ use crate::fault::{Fault, FileFault};
 use crate::part::Part;
 use crate::retry::{Failure, Retry};
 use crate::save::blocking;
-use crate::wire::{self, AskBackup, BackupAnswer, Kind, RefusalCode, WireError};
+use crate::wire::{self, AskBackup, BackupAnswer, BackupOf, Kind, RefusalCode, WireError};
+
+/// How long a node may look through what lies in the global tier: some hundred manifests a second.
+const SALVAGE_MAX: Duration = Duration::from_secs(1800);
 
 impl Client {
     /// Writes a backup of the cluster's metadata to `path`, which appears whole and durable or not at all; over what is there
@@ -22,10 +26,18 @@ impl Client {
     /// # Errors
     /// The request's, or the file's.
     pub async fn backup(&self, path: &Path, force: bool) -> Result<Backup, Fault> {
+        self.backup_of(BackupOf::Cluster, path, force).await
+    }
+
+    /// The same of what lies in the global tier.
+    ///
+    /// # Errors
+    /// The request's, or the file's.
+    pub async fn backup_of(&self, of: BackupOf, path: &Path, force: bool) -> Result<Backup, Fault> {
         let mut retry = Retry::new(self.timeout(), false);
         loop {
             let part = Part::private(path)?;
-            match self.receive_backup(&mut retry, &part).await {
+            match self.receive_backup(&mut retry, of, &part).await {
                 Ok(()) => {
                     let (read, part) = blocking(move || {
                         part.sync()?;
@@ -44,10 +56,11 @@ impl Client {
     }
 
     /// One try.
-    async fn receive_backup(&self, retry: &mut Retry, part: &Part) -> Result<(), Trouble> {
+    async fn receive_backup(&self, retry: &mut Retry, of: BackupOf, part: &Part) -> Result<(), Trouble> {
         let session = self.session(retry.left()).await?;
         let hello = self.greet(&session, retry).await?;
-        let idle = self.timeout();
+        // What lies in the tier is looked through first.
+        let idle = if of == BackupOf::Cluster { self.timeout() } else { self.timeout().max(SALVAGE_MAX) };
         let broke = |error: String| {
             Failure::unanswered(Error::unavailable(format!("no backup from {}: {error}", hello.node)))
         };
@@ -55,7 +68,7 @@ impl Client {
         let mut stream = dial(self.connector(), &hello.data, limit).await.map_err(|e| broke(e.to_string()))?;
         let wait = self.wait();
         let asked = async {
-            wire::send(&mut stream, &AskBackup { wait }).await?;
+            wire::send(&mut stream, &AskBackup { wait, of }).await?;
             wire::receive::<BackupAnswer>(&mut stream).await
         };
         let late = || broke("it does not answer".into());
@@ -63,7 +76,8 @@ impl Client {
             timeout(idle, asked).await.map_err(|_| late())?.map_err(|e| broke(e.to_string()))?;
         answer.map_err(|refusal| match refusal.code {
             RefusalCode::Busy => broke(refusal.message),
-            _ => Failure::answered(Error::new(Code::Conflict, refusal.message).hint("see `cairn cluster recovery`")),
+            RefusalCode::Gone => Failure::answered(Error::new(Code::NotFound, refusal.message)),
+            _ => Failure::answered(Error::new(Code::Conflict, refusal.message)),
         })?;
         loop {
             let piece = timeout(idle, next_piece(&mut stream)).await.map_err(|_| late())?;

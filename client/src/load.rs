@@ -34,6 +34,8 @@ pub struct LoadOptions {
     pub lease: Option<Duration>,
     /// Without a quorum: it may be old, and gives no ownership.
     pub stale: bool,
+    /// Only from the global tier.
+    pub from_tier: bool,
     /// Where the bytes go; none: they stay in the node's local storage, at [`Loaded::path`].
     pub output: Option<Output>,
     /// Only these bytes.
@@ -54,6 +56,7 @@ impl LoadOptions {
             claim: false,
             lease: None,
             stale: false,
+            from_tier: false,
             output: None,
             range: None,
             request: request::new_id(),
@@ -84,7 +87,8 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn load(&self, options: LoadOptions) -> Result<Loaded, Fault> {
-        let LoadOptions { name, version, on, claim, lease, stale, output, range, request, observer } = options;
+        let LoadOptions { name, version, on, claim, lease, stale, from_tier, output, range, request, observer } =
+            options;
         if let Some(output) = output.clone() {
             // Before any node is asked: nothing is claimed for an output that cannot be written.
             let (checked, wanted) = (output.clone(), range.is_some());
@@ -95,7 +99,7 @@ impl Client {
             }
         }
         let wait = self.wait_in_all();
-        let mut asked = LoadRequest { request, wait, name, version, on, claim, lease, stale };
+        let mut asked = LoadRequest { request, wait, name, version, on, claim, lease, stale, from_tier };
         let mut loaded = self.bring(&asked, observer.as_ref()).await?;
         let Some(output) = output else { return Ok(loaded) };
         for _ in 1..DELIVERIES_MAX {

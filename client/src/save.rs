@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cairn_store::archive::Policy;
 use cairn_store::id::RequestId;
 use cairn_store::name::Name;
 use cairn_store::segment::{Ack, Epoch, Version};
@@ -113,6 +114,8 @@ pub struct SaveOptions {
     pub epoch: Option<Epoch>,
     /// Labels to set.
     pub labels: BTreeMap<String, String>,
+    /// Which versions go into the global tier from now on; none: as before.
+    pub archive: Option<Policy>,
     /// The same at every retry.
     pub request: RequestId,
     /// Whether an earlier save may have had this id, as one that the user chose: its result is this one's too, even
@@ -134,6 +137,7 @@ impl SaveOptions {
             if_version: None,
             epoch: None,
             labels: BTreeMap::new(),
+            archive: None,
             request: request::new_id(),
             repeats: false,
             observer: None,

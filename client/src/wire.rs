@@ -163,12 +163,25 @@ pub struct Offer {
     pub table: u64,
 }
 
-/// Asks for a backup of the cluster's metadata ([`cairn_store::meta::Backup`]), as new as the moment of asking. On a good
-/// answer its records follow, cut into pieces of any length.
+/// Asks for a backup of a cluster's metadata ([`cairn_store::meta::Backup`]); of this one, as new as the moment of asking. On a
+/// good answer its records follow, cut into pieces of any length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskBackup {
     /// How long to wait for a quorum.
     pub wait: Duration,
+    /// Of what.
+    pub of: BackupOf,
+}
+
+/// What a backup is asked of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackupOf {
+    /// This cluster, as it is now.
+    Cluster,
+    /// The newest that a cluster has put into the global tier: this one, or the only other one that has.
+    Stored(Option<ClusterId>),
+    /// What a cluster's manifests in the global tier tell.
+    Manifests(Option<ClusterId>),
 }
 
 /// Whether a backup follows.

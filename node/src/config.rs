@@ -14,6 +14,7 @@ mod values;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_store::node::{NodeName, Profile, Role};
@@ -24,11 +25,15 @@ pub use keys::{KEYS, Key};
 pub use values::{Origin, Value, Values};
 
 use crate::core::Limits;
+use crate::env::Objects;
+use crate::env::real::StoredObjects;
 use crate::node::{RaftTimes, Settings};
 
 /// A commented default: every key, its default and what it is for. Byte for byte `deploy/config.example.toml`.
 pub const EXAMPLE: &str = include_str!("../../deploy/config.example.toml");
 
+/// What the command line calls the global tier where it names nodes.
+const GLOBAL: &str = "global";
 /// The longest path of a Unix socket, in bytes.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -55,6 +60,8 @@ pub struct Config {
     pub raft: RaftTimes,
     /// `limits.*`.
     pub limits: Limits,
+    /// `global.url`; none: no global tier.
+    pub global: Option<String>,
     /// Every key's text, and where it came from.
     pub values: Values,
     /// What is allowed and should be known.
@@ -140,6 +147,10 @@ impl Config {
         let mut warnings = Vec::new();
         let values = Values::gather(text, file, flags, variables, &mut warnings)?;
         let name: NodeName = values.parse("node.name", str::parse)?;
+        if name.as_str() == GLOBAL {
+            let hint = "choose another one: as a source of bytes it stands for the global tier";
+            return Err(values.wrong("node.name", &format!("\"{GLOBAL}\" cannot be used"), hint));
+        }
         let dir = node_dir(file, values.text("node.dir")?)?;
         let zone = match values.text("node.zone")? {
             "" => name.to_string(),
@@ -153,8 +164,16 @@ impl Config {
         let log = log(&values)?;
         let (raft, limits) = (raft(&values)?, limits(&values)?);
         let role = values.parse("node.role", role)?;
+        let global = Some(values.text("global.url")?).filter(|url| !url.is_empty()).map(str::to_owned);
+        if let Some(url) = &global {
+            // What is wrong with it is told here, and not when a copy is to go there.
+            StoredObjects::check(url).map_err(|why| {
+                let hint = "docs/global.md shows what can be written; \"\" for none";
+                values.wrong("global.url", &format!("it cannot be used: {why}"), hint)
+            })?;
+        }
         let file = file.to_path_buf();
-        Ok(Self { file, name, role, zone, dir, capacity, listen, log, raft, limits, values, warnings })
+        Ok(Self { file, name, role, zone, dir, capacity, listen, log, raft, limits, global, values, warnings })
     }
 
     /// What the node says of itself.
@@ -168,6 +187,22 @@ impl Config {
             None => file_system_bytes(&self.dir)?,
         };
         Ok(Profile { name: self.name.clone(), role: self.role, zone: self.zone.clone(), rpc, data, http, capacity })
+    }
+
+    /// The object store of [`Config::global`], with the credentials that are in this process's variables.
+    ///
+    /// # Errors
+    /// A variable makes no sense to the store.
+    pub fn objects(&self) -> Result<Option<Arc<dyn Objects>>, ConfigError> {
+        let Some(url) = &self.global else { return Ok(None) };
+        let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let opened = StoredObjects::open(url, variables).map_err(|why| {
+            ConfigError::new(
+                format!("the global tier cannot be used: {why}"),
+                "look at the variables AWS_…, AZURE_… and GOOGLE_…",
+            )
+        });
+        Ok(Some(Arc::new(opened?)))
     }
 
     /// What the node is started with.
@@ -285,6 +320,12 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         repair_after: values.parse("repair.after", span)?,
         scrub_period: values.parse("repair.scrub_every", long_span)?,
         scrub_rate: values.parse("repair.scrub_rate", rate)?,
+        archive: values.parse("global.archive", str::parse)?,
+        archive_transfers: usize_of(values.parse("global.transfers", count)?),
+        archive_rate: values.parse("global.rate", rate)?,
+        sweep_every: values.parse("global.sweep_every", long_span)?,
+        backup_every: values.parse("global.backup_every", long_span)?,
+        backups: usize_of(values.parse("global.backups", count)?),
         repair_rate,
         repair_transfers,
         ..Limits::default()

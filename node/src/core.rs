@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{Loaded, Saved};
+use cairn_store::archive::Policy;
 use cairn_store::id::NodeId;
 use cairn_store::node::Profile;
 use openraft::type_config::alias::WatchReceiverOf;
@@ -18,6 +19,7 @@ use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::raft::{Raft, Types, View};
 use crate::storage::Storage;
+use crate::tier::Tier;
 use crate::turns::Turns;
 use crate::versions::Versions;
 use crate::work::adopt::Heritage;
@@ -57,6 +59,18 @@ pub struct Limits {
     pub scrub_period: Duration,
     /// Bytes a second that are read for it at most.
     pub scrub_rate: u64,
+    /// Which versions go into the global tier, of segments for which nobody said.
+    pub archive: Policy,
+    /// Versions at once that this node puts there in the background.
+    pub archive_transfers: usize,
+    /// Bytes a second that it sends there for that.
+    pub archive_rate: u64,
+    /// What nothing refers to is looked for there so often.
+    pub sweep_every: Duration,
+    /// The metadata are put there so often.
+    pub backup_every: Duration,
+    /// So many of these are kept.
+    pub backups: usize,
     /// An idle leader stamps an empty entry so often (R4).
     pub tick: Duration,
     /// How often the workers look.
@@ -92,6 +106,12 @@ impl Default for Limits {
             repair_transfers: 2,
             scrub_period: Duration::from_secs(7 * 24 * 3600),
             scrub_rate: 32 << 20,
+            archive: Policy::Background,
+            archive_transfers: 2,
+            archive_rate: 64 << 20,
+            sweep_every: Duration::from_secs(3600),
+            backup_every: Duration::from_secs(3600),
+            backups: 24,
             tick: Duration::from_secs(10),
             work: Duration::from_millis(500),
         }
@@ -139,6 +159,8 @@ pub struct Core {
     pub looks: Looks,
     /// What the disk said last of its free space.
     pub space: Space,
+    /// The global tier.
+    pub tier: Arc<Tier>,
     /// What this node counts while it works.
     pub counts: Metrics,
     /// Saves that go on or ended lately.

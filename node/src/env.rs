@@ -8,10 +8,12 @@
 //! | [`Net`], [`Stream`] | TCP and Unix sockets, `sendfile` | turmoil's sockets, plain copies |
 //! | [`Disk`] | [`cairn_store::disk::FileDisk`] on the kernel's file system | the same, on one in memory that forgets what was not fsynced |
 //! | [`Catalogue`] | sled | memory |
+//! | [`Objects`] | an object store, if the node has one | one in memory that fails as such stores do |
 //! | the Raft log | `raft-log` | memory that forgets what was not flushed |
 //!
 //! `clippy.toml` forbids the direct ways. The real versions are in [`real`].
 
+mod objects;
 mod pace;
 pub mod real;
 mod seeded;
@@ -29,6 +31,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use crate::catalogue::Catalogue;
+pub use objects::{Listed, ObjectError, Objects, PART_BYTES, Upload};
 pub use pace::Pace;
 pub use seeded::seeded;
 
@@ -47,6 +50,8 @@ pub struct Env {
     pub disk: Arc<dyn Disk>,
     /// What lies on this node.
     pub catalogue: Arc<dyn Catalogue>,
+    /// Where the global tier lies, if this node has one.
+    pub objects: Option<Arc<dyn Objects>>,
 }
 
 impl fmt::Debug for Env {

@@ -1,17 +1,22 @@
-//! What the leader asks of members for a repair. An errand is a job: it outlives the call, and is asked for again.
+//! What the leader asks of members for a repair, and a saver for the global tier. An errand is a job: it outlives the call, and is asked for again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{Code, Error, POLL, Progress};
+use cairn_store::archive::ObjectReceipt;
 use cairn_store::id::{CopyId, NodeId, RequestId, SegmentId};
 use cairn_store::segment::Version;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::core::Core;
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, From};
 use crate::jobs::Meter;
 use crate::raft::rpc;
+use crate::tier::TierError;
+use crate::tier::archive::archive;
+use crate::tier::deposit::deposit;
 use crate::work::verify::{Verdict, verify_slowly};
 
 /// How long a member tries to learn what is agreed on, and to find a source.
@@ -36,6 +41,18 @@ pub enum Errand {
         /// The copy.
         copy: CopyId,
     },
+    /// Put the bytes of this copy of yours into the global tier.
+    Deposit {
+        /// The copy.
+        copy: CopyId,
+    },
+    /// Have this version in the global tier, and tell the cluster.
+    Archive {
+        /// The segment.
+        segment: SegmentId,
+        /// The version.
+        version: Version,
+    },
 }
 
 /// What came of it.
@@ -45,6 +62,10 @@ pub enum Report {
     Fetched,
     /// So the copy was found.
     Verified(Verdict),
+    /// The tier has confirmed it.
+    Deposited(ObjectReceipt),
+    /// The tier has it and says so.
+    Archived,
 }
 
 impl Core {
@@ -55,10 +76,23 @@ impl Core {
     pub async fn run_errand(self: &Arc<Self>, id: RequestId, errand: Errand) -> Result<Progress<Report>, Error> {
         let core = self.clone();
         let begin = |meter: Arc<Meter>| async move {
-            let turn = core.repairing.acquire();
+            // What a save waits for does not stand behind repairs.
+            let waited_for = matches!(errand, Errand::Deposit { .. } | Errand::Archive { .. });
+            let turn = if waited_for { core.tier.waited.acquire() } else { core.repairing.acquire() };
             let _turn = meter.while_queued(&core.env, turn).await;
+            let failed = |error: TierError| Error::unavailable(format!("the global tier: {error}"));
             match errand {
-                Errand::Fetch { segment, version } => fetch(&core, id, segment, version, &meter).await,
+                Errand::Deposit { copy } => {
+                    let done = deposit(&core, copy, core.limits.payload(), &meter).await;
+                    done.map(Report::Deposited).map_err(failed)
+                }
+                Errand::Archive { segment, version } => {
+                    let done = archive(&core, segment, version, core.limits.payload(), &meter).await;
+                    done.map(|()| Report::Archived).map_err(failed)
+                }
+                Errand::Fetch { segment, version } => {
+                    fetch(&core, id, segment, version, &meter).await.map(|_| Report::Fetched)
+                }
                 Errand::Verify { copy } => {
                     let verdict = verify_slowly(&core, copy, core.limits.repair_payload(), &meter).await;
                     core.lost(copy, verdict).await;
@@ -67,6 +101,16 @@ impl Core {
             }
         };
         self.errands.run(&self.env, id, format!("{errand:?}"), begin).await
+    }
+
+    /// [`Core::send_on`] as a future of a known type: a member's errand may need another member's.
+    pub fn send_on_boxed(
+        self: &Arc<Self>,
+        member: NodeId,
+        errand: Errand,
+    ) -> BoxFuture<'static, Result<Report, Error>> {
+        let core = self.clone();
+        Box::pin(async move { core.send_on(member, errand).await })
     }
 
     /// Has a member do it, and waits until it is done, for as long as it goes on.
@@ -109,13 +153,29 @@ impl Core {
     }
 }
 
+/// A copy of a version that is brought here for the global tier: as a future of a known type, for it may come from a member whose
+/// errand needs another one's.
+pub fn fetch_copy<'a>(
+    core: &'a Arc<Core>,
+    segment: SegmentId,
+    version: Version,
+    meter: &'a Arc<Meter>,
+) -> BoxFuture<'a, Result<CopyId, Error>> {
+    let request = RequestId(core.env.uuid());
+    Box::pin(async move { fetch(core, request, segment, version, meter).await })
+}
+
+/// Brings a copy of a version here, and tells the cluster.
+///
+/// # Errors
+/// Nobody has good bytes, or they could not be brought; the version is gone; the cluster does not count it.
 async fn fetch(
     core: &Arc<Core>,
     request: RequestId,
     segment: SegmentId,
     version: Version,
     meter: &Arc<Meter>,
-) -> Result<Report, Error> {
+) -> Result<CopyId, Error> {
     let deadline = core.env.clock.now() + PATIENCE;
     let view = core.read(deadline).await?;
     let found = view.state.segments.get(&segment);
@@ -129,8 +189,9 @@ async fn fetch(
     let _fetched = core.fetched.hold(segment.id, version);
     let _kept = core.storage.keep(segment.id, version).await;
     let (state, limits) = (&view.state, core.limits.repair_payload());
-    let fetch = Fetch { core, request, state, segment, version, record, limits, counted: true };
+    let fetch = Fetch { core, request, state, segment, version, record, limits, counted: true, from: From::Anywhere };
     let obtained = fetch.obtain(deadline, meter).await?;
+    let copy = obtained.copy;
     if let Some(receipt) = obtained.receipt {
         fetch.confirm(receipt).await?;
         let now = core.read(core.env.clock.now() + PATIENCE).await?.state;
@@ -139,6 +200,6 @@ async fn fetch(
             return Err(Error::unavailable("the copy was made, and the cluster does not count it"));
         }
     }
-    tracing::info!(name = %segment.name, %version, %request, copy = %obtained.copy, "a copy was made again");
-    Ok(Report::Fetched)
+    tracing::info!(name = %segment.name, %version, %request, %copy, "a copy was made again");
+    Ok(copy)
 }

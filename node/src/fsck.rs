@@ -5,6 +5,7 @@
 //! - `state`: identity, Raft log and snapshot, and what they say of the copies of this node;
 //! - `copies`: every block of every copy, what lies in quarantine, and what should lie here and does not;
 //! - `listed`: the catalogue, compared with the files;
+//! - `tier`: what the cluster has in the global tier;
 //! - `beside`: folders that their owners cannot open without a write are copied first.
 //!
 //! The memory is that of a node's start: the replicated state, and one block. What a finding promises is what
@@ -17,6 +18,7 @@ mod copies;
 mod finding;
 mod listed;
 mod state;
+mod tier;
 
 use std::io;
 use std::path::Path;
@@ -26,6 +28,7 @@ use cairn_store::meta::State;
 use serde::Serialize;
 
 pub use finding::{Finding, What};
+pub use tier::{TierSummary, check as check_tier};
 
 /// Told of each finding.
 pub type Tell<'a> = dyn FnMut(Finding) + 'a;

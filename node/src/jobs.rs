@@ -219,6 +219,7 @@ mod tests {
             net: Arc::new(SocketNet),
             disk: Arc::new(FileDisk::create(folder, Incarnation(Uuid::nil())).unwrap()),
             catalogue: Arc::new(SledCatalogue::open(&folder.join("catalogue"), "boot").unwrap().0),
+            objects: None,
         }
     }
 

@@ -41,6 +41,7 @@ pub mod node;
 pub mod raft;
 pub mod service;
 pub mod storage;
+pub mod tier;
 pub mod turns;
 pub mod versions;
 pub mod work;

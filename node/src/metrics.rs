@@ -24,6 +24,12 @@ pub struct Metrics {
     pub checksum_failures: Counter,
     /// Copies that were read through because their time had come, in bytes.
     pub scrubbed: Counter,
+    /// Payload that was sent to the global tier, in bytes.
+    pub archived: Counter,
+    /// Payload that came from there, in bytes.
+    pub recalled: Counter,
+    /// Versions that did not get into the global tier when it was their turn.
+    pub archive_failures: Counter,
     transfers: Family<Direction, Counter>,
     saves: Histogram,
     loads: Histogram,
@@ -38,7 +44,21 @@ impl Default for Metrics {
         let times = || Histogram::new(exponential_buckets(first, factor, count));
         let checksum_failures = Counter::default();
         let scrubbed = Counter::default();
-        Self { sent, received, checksum_failures, scrubbed, transfers, saves: times(), loads: times() }
+        let (archived, recalled) = (way("archived"), way("recalled"));
+        let archive_failures = Counter::default();
+        let (saves, loads) = (times(), times());
+        Self {
+            sent,
+            received,
+            checksum_failures,
+            scrubbed,
+            archived,
+            recalled,
+            archive_failures,
+            transfers,
+            saves,
+            loads,
+        }
     }
 }
 
@@ -60,6 +80,8 @@ impl Metrics {
         let failures = self.checksum_failures.clone();
         let help = "Copies and transfers whose bytes were not what they should be";
         registry.register("cairn_checksum_failures", help, failures);
+        let help = "Versions that did not get into the global tier when it was their turn";
+        registry.register("cairn_global_failures", help, self.archive_failures.clone());
         let help = "Bytes of copies that were read through because their time had come";
         registry.register("cairn_scrub_bytes", help, self.scrubbed.clone());
         let help = "How long saves through this node took that were committed";

@@ -30,6 +30,7 @@ use crate::raft::types::{LogId, Peer, Vote};
 use crate::raft::{Raft, Types};
 use crate::service::Service;
 use crate::storage::Storage;
+use crate::tier::Tier;
 use crate::turns::Turns;
 use crate::versions::Versions;
 use crate::work::{self, adopt::Heritage, repair::Crew, space::Space, verify::Looks};
@@ -137,6 +138,7 @@ impl Node {
         let raft = Raft::new(identity.node.0, config, network, log, machine).await.map_err(io::Error::other)?;
         let limits = settings.limits;
         let space = Space::new(env.clock.now());
+        let tier = Arc::new(Tier::new(env.objects.clone(), limits.archive_transfers));
         let core = Arc::new(Core {
             process: env.uuid(),
             env,
@@ -157,6 +159,7 @@ impl Node {
             heritage: Heritage::new(foreign),
             looks: Looks::default(),
             space,
+            tier,
             counts: Metrics::default(),
             saves: Arc::new(Jobs::default()),
             loads: Arc::new(Jobs::default()),
@@ -185,6 +188,10 @@ impl Node {
         core.env.spawn(work::leave::leave(core.clone()));
         core.env.spawn(work::repair::repair(core.clone()));
         core.env.spawn(work::scrub::scrub(core.clone()));
+        core.env.spawn(work::reach::reach(core.clone()));
+        core.env.spawn(work::archive::archive_all(core.clone()));
+        core.env.spawn(work::sweep::sweep(core.clone()));
+        core.env.spawn(work::backup::back_up(core.clone()));
         Ok(Self { core })
     }
 

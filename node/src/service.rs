@@ -1,6 +1,7 @@
 //! The service: decode, decide by the plans, call, encode.
 //!
 //! - [`save`], [`load`]: the main job;
+//! - [`global`]: the global tier, for operators;
 //! - [`names`]: claim, release, pin, remove;
 //! - [`show`]: segments, for people and programs;
 //! - [`watch`]: changes of segments, as they are committed;
@@ -12,6 +13,7 @@
 pub mod answer;
 pub mod cluster;
 pub mod drain;
+pub mod global;
 pub mod load;
 pub mod names;
 pub mod peers;
@@ -26,8 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{
-    Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest,
-    LoadRequest, Loaded, NodeInfo, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal,
+    Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, GlobalStatus, Health, Hello, JoinRequest, Joined,
+    ListRequest, LoadRequest, Loaded, NodeInfo, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal,
     RemoveNodeRequest, RemoveRequest, RenewRequest, Repairs, RestoreRequest, SaveRequest, Saved, SegmentDetail,
     SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
@@ -217,6 +219,10 @@ impl Cairn for Service {
 
     async fn recovery(self, _: Context, wait: Duration) -> Result<Option<Recovery>, Error> {
         self.how_recovered(wait).await
+    }
+
+    async fn global(self, _: Context, wait: Duration) -> Result<GlobalStatus, Error> {
+        self.global_status(wait).await
     }
 
     async fn resume(self, _: Context, wait: Duration) -> Result<(), Error> {

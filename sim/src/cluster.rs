@@ -13,12 +13,14 @@ use cairn_client::api::{Error, LoadRequest, Loaded, Progress, SaveRequest, Saved
 use cairn_client::dial::Client;
 use cairn_store::digest::Digest;
 use cairn_store::id::RequestId;
+use cairn_store::name::Name;
 use cairn_store::node::{NodeName, Role};
-use cairn_store::segment::{Ack, Kind};
+use cairn_store::segment::{Ack, Kind, Version};
 use tokio::time::{Instant, sleep};
 
 use crate::history::Moment;
 use crate::net::SimNet;
+use crate::objects::Store;
 use crate::rng::SplitMix;
 use crate::world::{Action, Control, Machine, Oracle, Spec};
 use promise::Promises;
@@ -39,6 +41,8 @@ pub struct Cluster {
     control: Rc<Control>,
     /// What is seen from outside the world.
     pub oracle: Rc<RefCell<Oracle>>,
+    /// The object store that is the global tier of those machines that have one.
+    pub objects: Store,
     /// What it consists of.
     pub spec: Rc<Spec>,
     /// The scenario's own randomness.
@@ -52,11 +56,12 @@ impl Cluster {
         machines: Vec<Rc<Machine>>,
         control: Rc<Control>,
         oracle: Rc<RefCell<Oracle>>,
+        objects: Store,
         rng: SplitMix,
         spec: Rc<Spec>,
     ) -> Self {
-        let pace = spec.pace;
-        Self { machines: machines.into(), control, oracle, spec, rng: Rc::new(rng), promises: Rc::default(), pace }
+        let (machines, pace, rng) = (machines.into(), spec.pace, Rc::new(rng));
+        Self { machines, control, oracle, objects, spec, rng, promises: Rc::default(), pace }
     }
 
     /// All machines.
@@ -117,6 +122,7 @@ impl Cluster {
             if_version: None,
             epoch: None,
             labels: Default::default(),
+            archive: None,
         })
     }
 
@@ -184,6 +190,7 @@ impl Cluster {
             claim: false,
             lease: None,
             stale: false,
+            from_tier: false,
         })
     }
 
@@ -207,13 +214,18 @@ impl Cluster {
                     let bytes = self.machine_of(&loaded.node)?.disk.read(&loaded.path)?;
                     let name = &loaded.name;
                     ensure!(Digest::of(&bytes) == loaded.digest, "what was loaded of {name} has another digest");
-                    self.promises.borrow().check(&loaded, &bytes)?;
+                    self.promises.borrow().check(&loaded, &bytes, request.version.is_none())?;
                     tracing::info!(node = %loaded.node, %name, version = %loaded.version, "a load ended");
                     return Ok(Ok((loaded, bytes)));
                 }
                 Err(e) => return Ok(Err(e)),
             }
         }
+    }
+
+    /// The story lets go of what was promised of a name: of all after this version, or of everything.
+    pub fn give_up(&self, name: &Name, after: Option<Version>) {
+        self.promises.borrow_mut().give_up(name, after);
     }
 
     /// Everything about a segment, as one node tells it.

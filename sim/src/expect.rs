@@ -16,7 +16,7 @@ pub struct Acknowledged {
     /// What was acknowledged.
     pub digest: Digest,
     /// To whom.
-    pub owner: NodeName,
+    pub owner: Option<NodeName>,
     /// How many other nodes had to have it.
     pub needed: u8,
     /// What may have taken it away by now.
@@ -112,7 +112,7 @@ struct Saved<'a> {
     segment: SegmentId,
     version: Version,
     digest: Digest,
-    owner: &'a NodeName,
+    owner: &'a Option<NodeName>,
     needed: u8,
 }
 
@@ -209,7 +209,7 @@ mod tests {
         let digest = bytes(version);
         let ask = Ask::Save { digest, replicas: 2, ack: Ack::All, keep: 2, if_version: None, epoch: None };
         let segment = SegmentId(Uuid::from_u128(segment));
-        let owner = "n1".parse().unwrap();
+        let owner = Some("n1".parse().unwrap());
         let told = Told::Saved { segment, version: Version(version), epoch: Epoch(1), digest, owner };
         call(ask, asked, Some((asked + 5, told)))
     }

@@ -102,7 +102,7 @@ pub enum Told {
         /// What the cluster says that it is.
         digest: Digest,
         /// Whose.
-        owner: NodeName,
+        owner: Option<NodeName>,
     },
     /// A version is here.
     Loaded {
@@ -189,7 +189,7 @@ impl Call {
     /// another request.
     pub fn answered_by(&self) -> &NodeName {
         match self.answer() {
-            Told::Saved { owner, .. } | Told::Claimed { owner, .. } => owner,
+            Told::Saved { owner: Some(owner), .. } | Told::Claimed { owner, .. } => owner,
             Told::Loaded { owner: Some(owner), claimed: true, .. } => owner,
             _ => &self.node,
         }

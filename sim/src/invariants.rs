@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | A | [`acknowledged`] versions load, bit for bit, while an intact copy lives | what must load, and what loaded |
 //! | B | one [`owner`] an epoch, and no commit under an old epoch | the history of clients |
+//! | A, E | what the cluster counts on in the global tier is [`archived`] | the objects as they lie there |
 //! | C | only right [`bytes`] are served | the history of clients |
 //! | D | a version is as [`durable`] as was acknowledged | the copies as a power cut would leave them |
 //! | E | nothing that counts is [`deleted`], and strays go | what the cluster counts on, and what lies on disks |
@@ -16,6 +17,7 @@
 //! with real processes use the same ones.
 
 pub mod acknowledged;
+pub mod archived;
 pub mod bounded;
 pub mod bytes;
 pub mod deleted;

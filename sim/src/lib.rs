@@ -12,7 +12,7 @@
 //! - [`scenarios`]: fixed stories, one file each; [`chaos`]: random lives;
 //! - [`history`]: what clients were told, and [`expect`]: what must be there by that; [`chronicle`]: what was committed;
 //! - [`invariants`], [`linear`]: what both are held against;
-//! - the seams of `cairn_node::env`: [`clock`], [`rng`], [`spawn`], [`net`], [`disk`], [`log`], [`catalogue`];
+//! - the seams of `cairn_node::env`: [`clock`], [`rng`], [`spawn`], [`net`], [`disk`], [`log`], [`catalogue`], [`objects`];
 //! - [`files`]: what a machine's disk keeps when the power goes, below the real `FileDisk` in [`disk`];
 //! - [`trace`]: a hash over all that happened: the same seed gives the same hash.
 //!
@@ -38,6 +38,7 @@ pub mod invariants;
 pub mod linear;
 pub mod log;
 pub mod net;
+pub mod objects;
 pub mod rng;
 pub mod scenarios;
 pub mod spawn;

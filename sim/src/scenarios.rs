@@ -1,5 +1,5 @@
-//! What is played, one file each. Every one begins with a whole cluster and ends with [`Cluster::settle`]. `copies` is what
-//! several of them look at.
+//! What is played, one file each. Every one begins with a whole cluster and ends with [`Cluster::settle`]. `copies` and `tier` are
+//! what several of them look at.
 
 mod asleep;
 mod behind;
@@ -7,12 +7,15 @@ mod claim;
 mod copies;
 mod corrupt;
 mod full;
+mod global;
 mod lasting;
 mod leader;
 mod members;
 mod parting;
 mod partition;
 mod power;
+mod reborn;
+mod recall;
 mod recovery;
 mod repair;
 mod returned;
@@ -21,6 +24,7 @@ mod scrub;
 mod storage;
 mod surplus;
 mod thirty;
+mod tier;
 mod zone;
 
 use std::time::Duration;
@@ -29,7 +33,7 @@ use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
 use crate::cluster::Cluster;
-use crate::world::{Scenario, Spec};
+use crate::world::{Scenario, Spec, Tiered};
 
 /// A scenario by its name.
 pub struct Play {
@@ -69,7 +73,16 @@ pub const ALL: &[Play] = &[
     play!(surplus, Spec { executors: 5, ..Spec::repairing().unscrubbed() }),
     play!(thirty, Spec { executors: 22, storage: 8, zones: 5, step: Duration::from_millis(5), ..Spec::repairing() }),
     play!(storage, Spec { executors: 2, storage: 2, ..Spec::default() }),
+    // Of any three machines one has the tier at least, so whatever has two replicas can get there.
+    play!(global, Spec { executors: 4, storage: 1, ..tiered(Tiered::AllBut(2)) }),
+    play!(recall, Spec { executors: 4, storage: 1, ..tiered(Tiered::Only(&["n1", "n2", "s1"])) }),
+    play!(reborn, Spec { executors: 4, storage: 1, ..tiered(Tiered::Everybody) }),
 ];
+
+/// A cluster with a global tier, for a long story.
+fn tiered(who: Tiered) -> Spec {
+    Spec { step: Duration::from_millis(2), ..Spec::repairing().unscrubbed().with_tier(who) }
+}
 
 /// A whole cluster before and after.
 fn whole<F>(cluster: Cluster, play: fn(Cluster) -> F) -> LocalBoxFuture<'static, anyhow::Result<()>>

@@ -11,6 +11,7 @@ mod machine;
 mod oracle;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -23,6 +24,7 @@ use futures::future::LocalBoxFuture;
 use turmoil::Sim;
 
 use crate::cluster::Cluster;
+use crate::objects::Store;
 use crate::rng::SplitMix;
 use crate::trace::Trace;
 pub use control::{Action, Control};
@@ -40,6 +42,8 @@ pub struct Spec {
     pub late: usize,
     /// How many zones the machines lie in; 0 for one each.
     pub zones: usize,
+    /// Which machines have a global tier.
+    pub tiered: Tiered,
     /// Bounds and times of the nodes.
     pub limits: Limits,
     /// Raft's times.
@@ -54,6 +58,20 @@ pub struct Spec {
     pub step: Duration,
 }
 
+/// Which machines have a global tier: all of them the same one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tiered {
+    /// None of them.
+    #[default]
+    Nobody,
+    /// All of them.
+    Everybody,
+    /// All but so many at most, as the seed has it.
+    AllBut(usize),
+    /// Those of these names.
+    Only(&'static [&'static str]),
+}
+
 impl Spec {
     /// A cluster that soon makes copies again that lie on a node that is down, and reads all of them through.
     pub fn repairing() -> Self {
@@ -65,6 +83,13 @@ impl Spec {
     /// The same, without a scrub: copies are read through only where they count.
     pub fn unscrubbed(self) -> Self {
         Self { limits: Limits { scrub_period: Limits::default().scrub_period, ..self.limits }, ..self }
+    }
+
+    /// The same with a global tier, which is tidied, and gets backups, all the time.
+    pub fn with_tier(self, tiered: Tiered) -> Self {
+        let seconds = Duration::from_secs;
+        let limits = Limits { sweep_every: seconds(1), backup_every: seconds(10), backups: 2, ..self.limits };
+        Self { limits, tiered, ..self }
     }
 
     /// A cluster whose every time is 200 times as long: hours pass in as many steps as seconds otherwise.
@@ -98,6 +123,7 @@ impl Default for Spec {
             storage: 0,
             late: 0,
             zones: 0,
+            tiered: Tiered::Nobody,
             limits: Limits { reserve: 1 << 20, ..Limits::default() },
             // Snapshots often, so that a short run meets them.
             raft: RaftTimes { snapshot_every: 40, log_kept: 10, ..RaftTimes::default() },
@@ -139,21 +165,23 @@ where
         .enable_random_order()
         .build();
     let spec = Rc::new(spec);
-    let machines = machines(&spec, seed);
+    let (machines, objects) = (machines(&spec, seed), Store::new(seed));
     let seeds: Rc<[String]> = machines.iter().map(|machine| machine.rpc()).collect();
     for machine in &machines {
         let (here, spec, seeds, trace) = (machine.clone(), spec.clone(), seeds.clone(), trace.clone());
+        let objects = objects.clone();
         sim.host(machine.name.as_str(), move || {
             let (machine, spec, seeds, trace) = (here.clone(), spec.clone(), seeds.clone(), trace.clone());
+            let objects = objects.clone();
             async move {
                 trace.here(&machine.name);
-                Ok(boot::boot(machine, spec, seed, seeds).await?)
+                Ok(boot::boot(machine, spec, seed, seeds, objects).await?)
             }
         });
     }
     let (control, oracle) = (Rc::new(Control::default()), Rc::new(RefCell::new(Oracle::default())));
     let rng = SplitMix::of(seed, "scenario", 0);
-    let cluster = Cluster::new(machines.clone(), control.clone(), oracle.clone(), rng, spec.clone());
+    let cluster = Cluster::new(machines.clone(), control.clone(), oracle.clone(), objects.clone(), rng, spec.clone());
     let scenario = scenario(cluster);
     let told = trace.clone();
     sim.client("client", async move {
@@ -162,13 +190,14 @@ where
         scenario.await.map_err(|error| format!("{error:#}").into())
     });
 
-    let world = World { machines, power: SplitMix::of(seed, "power", 0), latency: spec.latency_ms_max };
+    let power = SplitMix::of(seed, "power", 0);
+    let world = World { machines, objects, power, latency: spec.latency_ms_max };
     loop {
         trace.set_now(sim.elapsed());
         let finished = sim.step().map_err(|e| anyhow!("{e:#}"))?;
         oracle
             .borrow_mut()
-            .look(&world.machines, sim.elapsed())
+            .look(&world.machines, &world.objects, sim.elapsed())
             .with_context(|| format!("after {:?}", sim.elapsed()))?;
         world.bury(&mut sim)?;
         if finished {
@@ -193,12 +222,31 @@ fn machines(spec: &Spec, seed: u64) -> Vec<Rc<Machine>> {
     let machines: Vec<_> = executors.chain(storage).enumerate().map(make).collect();
     let late = machines.iter().take(spec.executors).rev().take(spec.late);
     late.for_each(|machine| machine.switch_off());
+    give_tier(&machines, spec.tiered, seed);
     machines
+}
+
+fn give_tier(machines: &[Rc<Machine>], tiered: Tiered, seed: u64) {
+    let mut without: BTreeSet<usize> = BTreeSet::new();
+    if let Tiered::AllBut(most) = tiered {
+        let rng = SplitMix::of(seed, "tiered", 0);
+        let count = rng.index(most + 1);
+        without.extend((0..count).map(|_| rng.index(machines.len())));
+    }
+    for (number, machine) in machines.iter().enumerate() {
+        machine.set_tier(match tiered {
+            Tiered::Nobody => false,
+            Tiered::Everybody => true,
+            Tiered::AllBut(_) => !without.contains(&number),
+            Tiered::Only(names) => names.contains(&machine.name.as_str()),
+        });
+    }
 }
 
 /// What the machines stand in.
 struct World {
     machines: Vec<Rc<Machine>>,
+    objects: Store,
     power: SplitMix,
     /// The slowest message, in milliseconds.
     latency: u64,
@@ -237,6 +285,9 @@ impl World {
             }
             Action::Wipe(name) => {
                 self.machines.iter().filter(|m| m.name == *name && !m.is_on()).for_each(|m| m.wipe());
+            }
+            Action::Found(name) => {
+                self.machines.iter().filter(|m| m.name == *name && !m.is_on()).for_each(|m| m.found());
             }
             Action::LayAside { name, founds } => {
                 self.machines.iter().filter(|m| m.name == *name && !m.is_on()).for_each(|m| m.lay_aside(*founds));

@@ -83,8 +83,23 @@ fn storage_only_nodes_hold_and_do_nothing_else() {
 }
 
 #[test]
+fn saves_go_on_while_the_global_tier_fails_and_all_gets_there_in_the_end() {
+    play("global");
+}
+
+#[test]
+fn what_no_node_has_any_more_comes_from_the_global_tier_or_not_at_all() {
+    play("recall");
+}
+
+#[test]
+fn what_was_archived_survives_the_loss_of_all_nodes() {
+    play("reborn");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
-    for scenario in ["save_load", "power", "leader", "partition"] {
+    for scenario in ["save_load", "power", "leader", "partition", "reborn"] {
         let (first, second, other) = (replay(scenario, 7), replay(scenario, 7), replay(scenario, 8));
         assert_eq!(first, second);
         assert_ne!(first, other);

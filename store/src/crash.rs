@@ -91,6 +91,13 @@ pub const POINTS: &[(&str, Way)] = &[
     ("retire.toc-durable", Way::Load),
     ("retire.removed", Way::Load),
     ("retire.unlisted", Way::Load),
+    // The global tier.
+    ("deposit.bytes", Way::Load),
+    ("archive.deposited", Way::Load),
+    ("archive.published", Way::Load),
+    ("sweep.decided", Way::Load),
+    ("sweep.removed", Way::Load),
+    ("backup.sent", Way::Load),
     // A copy of a former cluster is taken over.
     ("adopt.verified", Way::Recover),
     ("adopt.published", Way::Recover),

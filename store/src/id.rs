@@ -45,6 +45,10 @@ uuid_id! {
     CopyId
 }
 uuid_id! {
+    /// One object store, by the mark that lies in it, whatever its address.
+    TierId
+}
+uuid_id! {
     /// One request of a client. The same id gets the same result.
     RequestId
 }

@@ -1,6 +1,7 @@
 //! What is kept, and the rules of keeping. No network, no async, no clock.
 //!
-//! - the vocabulary, one type a file: [`name`], [`id`], [`time`], [`digest`], [`segment`], [`lease`], [`node`];
+//! - the vocabulary, one type a file: [`name`], [`id`], [`time`], [`digest`], [`segment`], [`lease`], [`archive`] (the global tier),
+//!   [`node`];
 //! - [`meta`]: the replicated state machine. Commands go in, replies come out; the state changes nowhere else;
 //! - [`plan`]: every decision (where copies go, whether enough are durable, whom to ask first) as a pure function:
 //!   a view goes in, a plan comes out;
@@ -11,6 +12,7 @@
 //! randomness as arguments: every node that applies the same log reaches the same state, and any decision can be
 //! tested without IO.
 
+pub mod archive;
 pub mod crash;
 pub mod digest;
 pub mod disk;

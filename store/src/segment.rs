@@ -108,6 +108,8 @@ pub enum Ack {
     One,
     /// The owner's own copy is durable.
     Local,
+    /// So it is, and the global tier has confirmed one.
+    Global,
 }
 
 impl Ack {
@@ -118,7 +120,7 @@ impl Ack {
             Self::Quorum if wanted == 0 => 0,
             Self::Quorum => wanted / 2 + 1,
             Self::One => wanted.min(1),
-            Self::Local => 0,
+            Self::Local | Self::Global => 0,
         }
     }
 }
@@ -130,6 +132,7 @@ impl fmt::Display for Ack {
             Self::Quorum => "quorum",
             Self::One => "one",
             Self::Local => "local",
+            Self::Global => "global",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The two programs and the examples, built once for all tests of this process.
+//! The programs and the examples, built once for all tests of this process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,11 @@ pub fn cairnd() -> PathBuf {
 /// The command.
 pub fn cairn() -> PathBuf {
     folder().join("cairn")
+}
+
+/// The S3 server for tests.
+pub fn s3d() -> PathBuf {
+    folder().join("s3d")
 }
 
 /// An example of the client's crate.

@@ -36,6 +36,8 @@ pub struct Cluster {
     dev: Child,
     revived: Vec<Child>,
     dir: TempDir,
+    /// What its processes have in their environment, beside what all have.
+    env: Vec<(String, String)>,
 }
 
 impl Cluster {
@@ -46,8 +48,18 @@ impl Cluster {
 
     /// The same, in a folder that the test has prepared.
     pub fn start_in(dir: TempDir, nodes: u32, storage: u32) -> Self {
-        let dev = spawn_dev(dir.path(), nodes, storage);
-        Self { dev, revived: Vec::new(), dir }
+        Self::start_with(dir, nodes, storage, Vec::new())
+    }
+
+    /// The same, with these variables.
+    pub fn start_with(dir: TempDir, nodes: u32, storage: u32, env: Vec<(String, String)>) -> Self {
+        let dev = spawn_dev(dir.path(), nodes, storage, &env);
+        Self { dev, revived: Vec::new(), dir, env }
+    }
+
+    /// What is started from now on has these variables.
+    pub fn set_env(&mut self, env: Vec<(String, String)>) {
+        self.env = env;
     }
 
     /// A folder of the test's own, beside the nodes'.
@@ -134,7 +146,7 @@ impl Cluster {
             .expect("a log file");
         let mut command = Command::new(bins::cairnd());
         command.arg("start").arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let child = command.spawn().expect("cairnd starts");
+        let child = command.envs(variables(&self.env)).spawn().expect("cairnd starts");
         std::fs::write(self.dir.path().join(name).join("revived.pid"), child.id().to_string()).expect("a pid file");
         self.revived.push(child);
         until("the revived node answers", || (self.cairn(name, ["node", "ls"]).code == 0).then_some(()));
@@ -203,7 +215,7 @@ impl Cluster {
     /// Ends every process at once, as a power cut of the whole room would, and starts the same cluster again.
     pub fn crash_all_and_restart(&mut self, nodes: u32, storage: u32) {
         self.crash_all();
-        self.dev = spawn_dev(self.dir.path(), nodes, storage);
+        self.dev = spawn_dev(self.dir.path(), nodes, storage, &self.env);
     }
 
     /// Ends every process at once, as a power cut of the whole room would. Nodes may be revived one by one.
@@ -271,8 +283,13 @@ pub fn gone(pid: i32) -> bool {
     zombie && threads <= 1
 }
 
-fn spawn_dev(dir: &Path, nodes: u32, storage: u32) -> Child {
+fn variables(env: &[(String, String)]) -> impl Iterator<Item = (&String, &String)> {
+    env.iter().map(|(key, value)| (key, value))
+}
+
+fn spawn_dev(dir: &Path, nodes: u32, storage: u32, env: &[(String, String)]) -> Child {
     let mut command = Command::new(bins::cairnd());
+    command.envs(variables(env));
     command.arg("dev").arg("--dir").arg(dir).args(["--base-port", "0"]);
     command.args(["--nodes", &nodes.to_string(), "--storage-nodes", &storage.to_string()]);
     let mut dev =

@@ -1,8 +1,9 @@
 //! Real processes, real files, real faults: what the tests under `tests/` have in common.
 //!
-//! - [`bins`]: the two programs, built once;
+//! - [`bins`]: the programs, built once;
 //! - [`cluster`]: a cluster of `cairnd` processes on free loopback ports, under a folder that goes with it;
 //! - [`prepared`]: clusters whose nodes have settings of their own;
+//! - [`store`]: object stores for the global tier, a folder or an S3 server that fails as it is told;
 //! - [`mounts`]: small and read-only file systems, files with a bad sector;
 //! - [`run`]: one call of a program, and what it said;
 //! - [`agent`]: the failover agent, and what it tells;
@@ -36,6 +37,7 @@ pub mod prepared;
 pub mod run;
 pub mod shared;
 pub mod site;
+pub mod store;
 pub mod terminal;
 pub mod wait;
 pub mod walk;

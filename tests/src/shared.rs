@@ -7,10 +7,16 @@ use crate::cluster::Cluster;
 
 /// Starts a cluster for whoever comes first; it ends with the last test function that holds it.
 pub struct Shared {
-    nodes: u32,
-    storage: u32,
+    start: Start,
     running: Mutex<Weak<Cluster>>,
     turn: Mutex<()>,
+}
+
+/// How it is started.
+enum Start {
+    /// With so many executors and storage-only nodes.
+    Nodes(u32, u32),
+    By(fn() -> Cluster),
 }
 
 /// The cluster, one test function at a time.
@@ -30,14 +36,22 @@ impl Deref for Alone<'_> {
 impl Shared {
     /// Of so many executors and storage-only nodes. Nothing runs yet.
     pub const fn new(nodes: u32, storage: u32) -> Self {
-        Self { nodes, storage, running: Mutex::new(Weak::new()), turn: Mutex::new(()) }
+        Self { start: Start::Nodes(nodes, storage), running: Mutex::new(Weak::new()), turn: Mutex::new(()) }
+    }
+
+    /// As `start` makes it. Nothing runs yet.
+    pub const fn by(start: fn() -> Cluster) -> Self {
+        Self { start: Start::By(start), running: Mutex::new(Weak::new()), turn: Mutex::new(()) }
     }
 
     /// The cluster.
     pub fn get(&self) -> Arc<Cluster> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.upgrade().unwrap_or_else(|| {
-            let started = Arc::new(Cluster::start(self.nodes, self.storage));
+            let started = Arc::new(match self.start {
+                Start::Nodes(nodes, storage) => Cluster::start(nodes, storage),
+                Start::By(start) => start(),
+            });
             *running = Arc::downgrade(&started);
             started
         })

@@ -15,7 +15,7 @@ static CLUSTER: Shared = Shared::new(3, 1);
 static TURN: Mutex<()> = Mutex::new(());
 
 const SHOW: &str = "name segment kind owner epoch lease head versions holders replicas_wanted under_replicated \
-                    waiting_for labels revision";
+                    waiting_for labels archive revision";
 
 /// Insists on exactly these keys.
 #[track_caller]
@@ -89,7 +89,7 @@ fn healthy(cluster: &Cluster) -> Value {
 fn save_prints_its_keys() {
     let cluster = CLUSTER.get();
     let saved = saved(&cluster, "keys/save");
-    keys(&saved, "name segment kind version epoch size digest owner replicas ack bytes_sent elapsed_ms");
+    keys(&saved, "name segment kind version epoch size digest owner replicas ack bytes_sent archived elapsed_ms");
     keys(first(&saved, "replicas"), "node state");
     digest(&saved["digest"]);
     assert_eq!((&saved["kind"], &saved["ack"], &saved["owner"]), (&"file".into(), &"all".into(), &"n1".into()));
@@ -155,7 +155,7 @@ fn ls_show_and_history_print_their_keys() {
         let shown = success(cluster.cairn("n3", [command, "keys/show"]));
         keys(&shown, SHOW);
         let version = first(&shown, "versions");
-        keys(version, "version size digest created pinned holders");
+        keys(version, "version size digest created pinned holders global");
         keys(first(version, "holders"), "node state");
         keys(first(&shown, "holders"), "node state");
         utc(&version["created"]);

@@ -19,7 +19,7 @@ static CLUSTER: Shared = Shared::new(3, 0);
 const SIZE: u64 = 3 * files::BLOCK + 5;
 
 /// Every name of the contract, as it is written.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 21] = [
     "cairn_build_info{version=\"",
     "cairn_raft_has_leader ",
     "cairn_raft_applied_lag_entries ",
@@ -34,6 +34,13 @@ const NAMES: [&str; 14] = [
     "cairn_load_duration_seconds_count ",
     "cairn_checksum_failures_total ",
     "cairn_store_free_bytes ",
+    "cairn_global_reached ",
+    "cairn_global_backlog_versions ",
+    "cairn_global_backlog_bytes ",
+    "cairn_global_backlog_seconds ",
+    "cairn_global_failures_total ",
+    "cairn_transfer_bytes_total{direction=\"archived\"} ",
+    "cairn_transfer_bytes_total{direction=\"recalled\"} ",
 ];
 
 /// Sends one request, and gives the answer's status and body.

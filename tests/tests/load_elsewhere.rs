@@ -62,7 +62,7 @@ async fn the_application_of_another_node_loads_through_its_own_service() {
     let loaded = client.load(LoadOptions::new(name.clone())).await.unwrap();
     assert_eq!((loaded.node.as_str(), loaded.size, loaded.version.0), (here, SIZE, 1));
     assert!(loaded.path.starts_with(&cluster.node(here).dir));
-    assert!(loaded.sources.iter().all(|source| source.node.as_str() != here));
+    assert!(loaded.sources.iter().all(|source| source.node.as_ref().is_some_and(|node| node.as_str() != here)));
     files::same(&loaded.path, &file);
 
     let out = cluster.scratch().join("by-program-out");

@@ -157,6 +157,7 @@ fn what_is_printed_has_the_keys_of_the_contract_and_no_others() {
         "replicas",
         "ack",
         "bytes_sent",
+        "archived",
         "elapsed_ms",
     ];
     same_keys(&saved, &of_save);
@@ -178,10 +179,11 @@ fn what_is_printed_has_the_keys_of_the_contract_and_no_others() {
         "under_replicated",
         "waiting_for",
         "labels",
+        "archive",
         "revision",
     ];
     same_keys(&shown, &of_show);
-    same_keys(&shown["versions"][0], &["version", "size", "digest", "created", "pinned", "holders"]);
+    same_keys(&shown["versions"][0], &["version", "size", "digest", "created", "pinned", "holders", "global"]);
     assert_eq!(shown["labels"], serde_json::json!({"team": "blue"}));
 
     let listed = cluster.cairn("n3", ["ls", "keys"]).expect(0).json();

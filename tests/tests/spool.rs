@@ -38,8 +38,8 @@ fn copying(path: &Path) -> Source {
 /// That `saved` is `file`, on its owner and on every replica, each with a copy of its own.
 fn is_kept(cluster: &Cluster, saved: &Saved, file: &Path, replicas: usize) {
     assert_eq!(saved.digest.to_string(), files::digest(file));
-    assert_eq!((saved.owner.as_str(), saved.replicas.len()), ("n1", replicas));
-    let nodes = saved.replicas.iter().map(|r| r.node.as_str()).chain([saved.owner.as_str()]);
+    assert_eq!((saved.owner.as_ref().unwrap().as_str(), saved.replicas.len()), ("n1", replicas));
+    let nodes = saved.replicas.iter().map(|r| r.node.as_str()).chain([saved.owner.as_ref().unwrap().as_str()]);
     for node in nodes {
         let copy = cluster.copy_on(node, &saved.digest.to_string());
         files::same(&copy.unwrap_or_else(|| panic!("no copy on {node}")), file);
@@ -107,6 +107,7 @@ async fn ask_for(client: &Client, name: &str, file: &str) -> Result<Saved, cairn
         if_version: None,
         epoch: None,
         labels: BTreeMap::new(),
+        archive: None,
     };
     loop {
         let ask = |rpc: cairn_client::api::CairnClient, context| {
@@ -139,7 +140,7 @@ async fn local_storage_belongs_to_its_node_alone() {
     }
     cluster.cairn("n2", ["show", "not/of-n2"]).expect(3);
     let saved = ask_for(&one, "of/n1", spooled.name()).await.unwrap();
-    assert_eq!((saved.owner.as_str(), saved.size), ("n1", 5));
+    assert_eq!((saved.owner.as_ref().unwrap().as_str(), saved.size), ("n1", 5));
 }
 
 #[test]

@@ -21,7 +21,8 @@ const EDGES: [(&str, &[&str]); 7] = [
 const OF_SIM: [&str; 4] = ["expect", "history", "invariants", "linear"];
 
 /// What `store::meta` and `store::plan` may import of their own crate: the vocabulary, and themselves.
-const VOCABULARY: [&str; 9] = ["name", "id", "lease", "time", "digest", "segment", "node", "record", "meta"];
+const VOCABULARY: [&str; 10] =
+    ["name", "id", "lease", "time", "digest", "segment", "archive", "node", "record", "meta"];
 
 /// What has no place in pure code.
 const IMPURE: [&str; 12] = [

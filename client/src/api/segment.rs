@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cairn_store::archive::Policy;
 use cairn_store::digest::Digest;
 use cairn_store::id::{RequestId, SegmentId};
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
-use cairn_store::segment::{Epoch, Kind, Version};
+use cairn_store::segment::{CopyState, Epoch, Kind, Version};
 use cairn_store::time::WallTime;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,8 @@ pub struct SegmentDetail {
     pub labels: BTreeMap<String, String>,
     /// How long the owner's lease lasts from now on; none if it has none.
     pub lease: Option<Duration>,
+    /// Which versions go into the global tier; none if no node has one.
+    pub archive: Option<Policy>,
     /// The log index of the last change.
     pub revision: u64,
 }
@@ -87,6 +90,19 @@ pub struct VersionDetail {
     pub pinned: bool,
     /// Who holds it.
     pub holders: Vec<Replica>,
+    /// What the global tier has of it.
+    pub object: Option<ObjectDetail>,
+}
+
+/// A version's bytes in the global tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectDetail {
+    /// Its key there.
+    pub key: String,
+    /// What is known of it.
+    pub state: CopyState,
+    /// Whether the tier says, too, that it is a version.
+    pub published: bool,
 }
 
 /// Takes something away.

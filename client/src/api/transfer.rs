@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cairn_store::archive::Policy;
 use cairn_store::digest::Digest;
 use cairn_store::id::{CopyId, Incarnation, RequestId, SegmentId};
 use cairn_store::name::Name;
@@ -36,6 +37,8 @@ pub struct SaveRequest {
     pub epoch: Option<Epoch>,
     /// Labels to set.
     pub labels: BTreeMap<String, String>,
+    /// Which versions go into the global tier from now on; none: as before.
+    pub archive: Option<Policy>,
 }
 
 /// A finished save.
@@ -55,14 +58,16 @@ pub struct Saved {
     pub size: u64,
     /// BLAKE3 of the bytes.
     pub digest: Digest,
-    /// The owner.
-    pub owner: NodeName,
+    /// The owner; none if it was removed from the cluster since, and this is the answer to a retry.
+    pub owner: Option<NodeName>,
     /// The copies on other nodes.
     pub replicas: Vec<Replica>,
     /// What was waited for.
     pub ack: Ack,
     /// Bytes that were sent to other nodes.
     pub bytes_sent: u64,
+    /// Whether the version lies in the global tier.
+    pub archived: bool,
 }
 
 /// A copy on another node.
@@ -93,6 +98,8 @@ pub struct LoadRequest {
     pub lease: Option<Duration>,
     /// Without a quorum, by what the node knows: it may be old, and gives no ownership.
     pub stale: bool,
+    /// Only from the global tier.
+    pub from_tier: bool,
 }
 
 /// A finished load.
@@ -116,7 +123,7 @@ pub struct Loaded {
     pub claimed: bool,
     /// Whether it may be old.
     pub stale: bool,
-    /// Which nodes the bytes came from.
+    /// Where the bytes came from.
     pub sources: Vec<Source>,
     /// The node that has it now.
     pub node: NodeName,
@@ -132,11 +139,11 @@ pub struct Loaded {
     pub path: PathBuf,
 }
 
-/// A node that bytes came from.
+/// Where bytes came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// The node.
-    pub node: NodeName,
+    /// The node; none: the global tier.
+    pub node: Option<NodeName>,
     /// How many of the bytes.
     pub bytes: u64,
 }

@@ -72,6 +72,7 @@ impl Job {
             if_version: options.if_version,
             epoch: options.epoch,
             labels: options.labels,
+            archive: options.archive,
         };
         Ok(Self {
             request,

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cairn_client::api::{
-    Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, Health, Hello, JoinRequest, Joined, ListRequest,
-    LoadRequest, Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest, Removal,
-    RemoveNodeRequest, RemoveRequest, RenewRequest, Repairs, RestoreRequest, SaveRequest, Saved, SegmentDetail,
-    SegmentSummary, UnpinRequest, WatchRequest, Watched,
+    Cairn, ClaimRequest, Claimed, ClusterStatus, Drain, Error, GlobalStatus, Health, Hello, JoinRequest, Joined,
+    ListRequest, LoadRequest, Loaded, NodeInfo, POLL, PeerInfo, PinRequest, Progress, Recovery, ReleaseRequest,
+    Removal, RemoveNodeRequest, RemoveRequest, RenewRequest, Repairs, RestoreRequest, SaveRequest, Saved,
+    SegmentDetail, SegmentSummary, UnpinRequest, WatchRequest, Watched,
 };
 use cairn_client::codec::answering;
 use cairn_client::wire::{self, Greeting, Offer, Pull, PullAnswer, Welcome};
@@ -94,10 +94,11 @@ pub(crate) fn saved() -> Saved {
         epoch: Epoch(1),
         size: 5,
         digest: Digest::of(b"state"),
-        owner: node(),
+        owner: Some(node()),
         replicas: vec![],
         ack: Ack::All,
         bytes_sent: 10,
+        archived: false,
     }
 }
 
@@ -406,6 +407,10 @@ impl Cairn for Fake {
     }
 
     async fn restore(self, _: Context, _: RestoreRequest) -> Result<(), Error> {
+        panic!("nothing asks for it")
+    }
+
+    async fn global(self, _: Context, _: Duration) -> Result<GlobalStatus, Error> {
         panic!("nothing asks for it")
     }
 

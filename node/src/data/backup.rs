@@ -1,16 +1,18 @@
-//! Giving away what the cluster knows: a backup of the metadata, as records.
+//! Giving away what a cluster knows: a backup of the metadata, as records.
 
 use std::sync::Arc;
 
-use cairn_client::wire::{self, AskBackup, BackupAnswer, Kind, RefusalCode, WireError};
+use cairn_client::api::{Code, Error};
+use cairn_client::wire::{self, AskBackup, BackupAnswer, BackupOf, Kind, RefusalCode, WireError};
 use cairn_store::meta::{Backup, Phase};
 
 use super::{pieces, refusal};
 use crate::core::{Core, WAIT_MAX};
 use crate::env::Stream;
+use crate::tier::salvage;
 
-/// Answers one request. What was committed before it is in the backup; commits go on meanwhile, because the state that is
-/// sent is a clone.
+/// Answers one request. What was committed before it is in the backup of this cluster; commits go on meanwhile, because the state
+/// that is sent is a clone.
 pub async fn serve(
     core: &Arc<Core>,
     mut stream: Box<dyn Stream>,
@@ -21,25 +23,50 @@ pub async fn serve(
         wire::send(&mut stream, &BackupAnswer(Err(busy))).await?;
         return Ok(stream);
     };
-    let state = match core.read(core.env.clock.now() + ask.wait.min(WAIT_MAX)).await {
-        Ok(view) => view.state,
+    let found = match find(core, ask).await {
+        Ok(found) => found,
         Err(error) => {
-            wire::send(&mut stream, &BackupAnswer(Err(refusal(RefusalCode::Busy, error.message)))).await?;
+            let code = match error.code {
+                Code::Unavailable => RefusalCode::Busy,
+                Code::NotFound => RefusalCode::Gone,
+                _ => RefusalCode::Other,
+            };
+            let hint = error.hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+            wire::send(&mut stream, &BackupAnswer(Err(refusal(code, error.message + &hint)))).await?;
             return Ok(stream);
         }
     };
-    if state.phase() == Some(Phase::Loading) {
-        let half = refusal(RefusalCode::Other, "the cluster is being restored, and knows a part of it only");
-        wire::send(&mut stream, &BackupAnswer(Err(half))).await?;
-        return Ok(stream);
-    }
     wire::send(&mut stream, &BackupAnswer(Ok(()))).await?;
-    let backup = Backup { taken: core.env.clock.wall(), state };
-    let sent = pieces::send(&core.env, &mut stream, Kind::BackupPiece, backup.records(), core.limits.idle).await;
-    let (revision, segments) = (backup.state.revision, backup.state.segments.len());
-    match sent {
-        Ok(()) => tracing::info!(revision, segments, "a backup of the metadata was given away"),
-        Err(why) => return Err(WireError::Body(why)),
-    }
+    let (revision, segments) = (found.state.revision, found.state.segments.len());
+    let (env, limit) = (&core.env, core.limits.idle);
+    pieces::send(env, &mut stream, Kind::BackupPiece, found.records(), limit).await.map_err(WireError::Body)?;
+    tracing::info!(revision, segments, of = ?ask.of, "a backup of metadata was given away");
     Ok(stream)
+}
+
+async fn find(core: &Arc<Core>, ask: AskBackup) -> Result<Backup, Error> {
+    match ask.of {
+        BackupOf::Cluster => {
+            let state = core.read(core.env.clock.now() + ask.wait.min(WAIT_MAX)).await?.state;
+            if state.phase() == Some(Phase::Loading) {
+                let half = "the cluster is being restored, and knows a part of it only; see `cairn cluster recovery`";
+                return Err(Error::new(Code::Conflict, half));
+            }
+            Ok(Backup { taken: core.env.clock.wall(), state })
+        }
+        BackupOf::Stored(named) => {
+            let cluster = salvage::former(core, named).await?;
+            let stored = salvage::newest_backup(core, cluster).await?;
+            Ok(salvage::from_manifests(core, cluster).await?.over(stored))
+        }
+        BackupOf::Manifests(named) => {
+            let cluster = salvage::former(core, named).await?;
+            let salvage = salvage::from_manifests(core, cluster).await?;
+            if salvage.backup.state.segments.is_empty() {
+                let none = format!("cluster {cluster} has no whole manifest in the global tier");
+                return Err(Error::new(Code::NotFound, none).hint("see `cairn global status`, and docs/global.md"));
+            }
+            Ok(salvage.backup)
+        }
+    }
 }

@@ -4,17 +4,23 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_client::wire::{self, Pull, PullAnswer, Refusal, RefusalCode, WireError};
+use cairn_store::archive::key::{Part, Stem};
 use cairn_store::digest::{BLOCK_BYTES, BlockTable, Digest, Mismatch, block_count};
 use cairn_store::id::{CopyId, RequestId};
 use cairn_store::plan::source::Holder;
+use futures::StreamExt;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncReadExt;
 
 use crate::core::Core;
-use crate::env::{PayloadLimits, SegmentWriter, Sink};
+use crate::env::{ObjectError, Objects, PART_BYTES, Pace, PayloadLimits, SegmentWriter, Sink};
 use crate::jobs::Meter;
 use crate::links::{LinkError, Port};
 use crate::storage::Room;
+use crate::tier::{TierError, call};
+
+/// Parts of an object that are asked for at once.
+const PARTS_AT_ONCE: usize = 4;
 
 /// Why a source did not give what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +43,9 @@ pub enum PullError {
     /// This node's own disk failed.
     #[error("local storage failed: {0}")]
     Disk(io::Error),
+    /// The global tier did not give it.
+    #[error("{0}")]
+    Tier(#[from] TierError),
 }
 
 impl PullError {
@@ -45,6 +54,7 @@ impl PullError {
         match self {
             Self::Mismatch(_) => true,
             Self::Refused(refusal) => matches!(refusal.code, RefusalCode::Gone | RefusalCode::Corrupt),
+            Self::Tier(TierError::Store(ObjectError::Missing)) => true,
             _ => false,
         }
     }
@@ -129,6 +139,80 @@ impl Incoming {
         let received = stream.receive_payload(&core.env, left, sink, limits).await;
         received.map_err(WireError::Io)?;
         Ok(())
+    }
+
+    /// Takes what it still lacks from the global tier, several parts at once and each in its order.
+    ///
+    /// The result comes with the number of bytes that came.
+    pub async fn recall(
+        &self,
+        core: &Core,
+        objects: &dyn Objects,
+        stem: &Stem,
+        limits: PayloadLimits,
+    ) -> (u64, Result<(), PullError>) {
+        let before = self.bytes();
+        let result = self.recall_inner(core, objects, stem, limits).await;
+        let mut inner = self.lock();
+        let result = match (inner.mismatch.take(), inner.fault.take()) {
+            (_, Some(fault)) => Err(PullError::Disk(fault)),
+            (Some(mismatch), None) => Err(PullError::Mismatch(mismatch)),
+            (None, None) => result,
+        };
+        drop(inner);
+        if matches!(result, Err(PullError::Mismatch(_))) {
+            core.counts.checksum_failures.inc();
+        }
+        (self.bytes() - before, result)
+    }
+
+    async fn recall_inner(
+        &self,
+        core: &Core,
+        objects: &dyn Objects,
+        stem: &Stem,
+        limits: PayloadLimits,
+    ) -> Result<(), PullError> {
+        let key = stem.key(Part::Bytes).to_string();
+        let size = call(core, objects.size(&key)).await?;
+        let table = stem.key(Part::Table).to_string();
+        let table_size = call(core, objects.size(&table)).await?;
+        if (size, table_size) != (self.size, block_count(self.size) * 32) {
+            return Err(PullError::Mismatch(Mismatch::Table));
+        }
+        let table = call(core, objects.read(&table, 0..table_size)).await?;
+        let table = BlockTable::checked(self.size, &table, self.digest)?;
+        self.lock().table = Some(Arc::new(table));
+        let (first, part) = (self.bytes(), PART_BYTES as u64);
+        let ranges = (0..).map_while(|nth: u64| {
+            let start = first.saturating_add(nth.saturating_mul(part));
+            (start < self.size).then(|| start..start.saturating_add(part).min(self.size))
+        });
+        let read = |range| call(core, objects.read(&key, range));
+        let mut parts = futures::stream::iter(ranges).map(read).buffered(PARTS_AT_ONCE);
+        let mut pace = Pace::new(limits, core.env.clock.now());
+        let meter = self.meter();
+        // Each request has a time-out of its own: until then it goes on.
+        while let Some(bytes) = meter.while_ticking(&core.env, parts.next()).await {
+            let bytes = bytes?;
+            let came = bytes.len() as u64;
+            let mut sink = IncomingSink(self.inner.clone());
+            let written =
+                core.env.blocking(move || bytes.chunks(BLOCK_BYTES).try_for_each(|block| sink.block(block)));
+            written.await.and_then(|written| written).map_err(WireError::Io)?;
+            core.counts.recalled.inc_by(came);
+            let _ = pace.moved(came, core.env.clock.now());
+            let early = pace.early(core.env.clock.now());
+            if !early.is_zero() {
+                meter.while_ticking(&core.env, core.env.clock.sleep(early)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is told how far it is.
+    pub fn meter(&self) -> Arc<Meter> {
+        self.lock().meter.clone()
     }
 
     /// Makes the bytes durable, and tells their table.

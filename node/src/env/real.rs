@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod net;
+mod objects;
 mod payload;
 
 use std::hash::{BuildHasher, RandomState};
@@ -14,6 +15,7 @@ use cairn_store::time::WallTime;
 use futures::future::BoxFuture;
 
 pub use net::SocketNet;
+pub use objects::StoredObjects;
 pub use payload::sendfile_bytes;
 
 use super::{Clock, Rng, Spawn};

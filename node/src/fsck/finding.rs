@@ -27,6 +27,8 @@ pub enum What {
     Quarantine,
     /// The list of what lies here.
     Catalogue,
+    /// What lies in the global tier.
+    Object,
 }
 
 impl fmt::Display for What {

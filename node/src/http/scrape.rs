@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use cairn_store::disk::direct_bytes;
+use cairn_store::plan::archive::Plan;
 use openraft::async_runtime::WatchReceiver;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -18,6 +19,7 @@ use tokio::sync::Mutex;
 use super::census::Census;
 use crate::core::Core;
 use crate::env::real::sendfile_bytes;
+use crate::work::archive::backlog;
 
 /// The text's format, which Prometheus knows by it.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,12 +40,14 @@ pub async fn scrape(core: &Arc<Core>, counting: &Arc<Mutex<()>>) -> io::Result<S
     let alone = counting.clone().lock_owned().await;
     let (view, now) = (core.now(), core.env.clock.wall());
     let applied = view.applied.map_or(0, |log| log.index());
+    let rule = core.archive_rule(&view.state, false);
     let census = core.env.blocking(move || {
         // Held to the end of the look, whether anybody still waits for it or not.
         let _alone = alone;
-        Census::of(&view.state, now)
+        let waiting = if view.state.tiers.is_empty() { Plan::default() } else { backlog(&view.state, &rule) };
+        (Census::of(&view.state, now), waiting)
     });
-    let census = census.await?;
+    let (census, waiting) = census.await?;
     let known = core.metrics.borrow_watched().last_log_index.unwrap_or(0);
     let newest = committed.flatten().map_or(0, |log| log.index()).max(known);
 
@@ -62,11 +66,20 @@ pub async fn scrape(core: &Arc<Core>, counting: &Arc<Mutex<()>>) -> io::Result<S
     whole("cairn_segments_under_replicated", help, census.under_replicated());
     let help = "Bytes that would have to be copied until no newest version lacks copies";
     whole("cairn_replication_queue_bytes", help, census.queue_bytes);
+    let help = "1 if this node reaches the global tier; 0 if it does not, or has none";
+    whole("cairn_global_reached", help, core.tier.reached().is_ok().into());
+    let help = "Versions of the cluster that wait to be put into the global tier";
+    whole("cairn_global_backlog_versions", help, waiting.waiting);
+    whole("cairn_global_backlog_bytes", "Their bytes", waiting.bytes);
     if let Some(free) = core.space.seen().free {
         whole("cairn_store_free_bytes", "Free bytes of the disk under this node's folder", free);
     }
     let lag = Seconds::default();
     lag.set(Duration::from_millis(census.lag_ms).as_secs_f64());
+    let age = Seconds::default();
+    age.set(Duration::from_millis(waiting.oldest.map_or(0, |oldest| now.0.saturating_sub(oldest.0))).as_secs_f64());
+    let help = "The age of the oldest version that waits to be put into the global tier; 0 if none does";
+    registry.register("cairn_global_backlog_seconds", help, age);
     let help = "The age of the oldest newest version that lacks copies; 0 if none does";
     registry.register("cairn_replication_lag_seconds", help, lag);
     registry.register("cairn_segments", "Segments of the cluster, each in one state", segments(&census));

@@ -65,7 +65,11 @@ impl Core {
     /// Finds the leader, and asks until it answers.
     async fn decide(&self, command: Command, deadline: Duration) -> Result<Decided, Error> {
         let size = bincode_options().serialized_size(&command).unwrap_or(u64::MAX);
-        let most = if matches!(command, Command::Readmit { .. }) { READMIT_BYTES_MAX } else { COMMAND_BYTES_MAX };
+        let most = if matches!(command, Command::Readmit { .. } | Command::Refile { .. }) {
+            READMIT_BYTES_MAX
+        } else {
+            COMMAND_BYTES_MAX
+        };
         if size > most {
             let message = format!("the request takes {size} bytes, more than the {most} that any may");
             return Err(Error::new(Code::Invalid, message).hint("give fewer or shorter labels"));
@@ -272,6 +276,9 @@ fn takes_space(command: &Command) -> bool {
     match command {
         Command::Register { .. }
         | Command::Commit { .. }
+        | Command::Save { .. }
+        | Command::Deposited { .. }
+        | Command::Refile { .. }
         | Command::Confirm { .. }
         | Command::Claim { .. }
         | Command::Lease { .. }
@@ -293,6 +300,8 @@ fn takes_space(command: &Command) -> bool {
         | Command::Remove { .. }
         | Command::Restored { .. }
         | Command::Resume
+        | Command::Reach { .. }
+        | Command::LoseObject { .. }
         | Command::Renew { .. }
         | Command::Lapse { .. }
         | Command::Release { .. }

@@ -18,6 +18,7 @@ use super::types::{LogId, Types};
 use crate::core::Core;
 use crate::errand::{Errand, Report};
 use crate::service::Service;
+use crate::service::global::TierWord;
 use crate::storage::Renewal;
 
 /// Raft stopped on the other side: its node is going down.
@@ -80,6 +81,8 @@ pub trait Peer {
     async fn repairing() -> Vec<(SegmentId, Version)>;
     /// To any node: what it brought along from former clusters.
     async fn adopted() -> Adopted;
+    /// To any node: what it has of the global tier.
+    async fn tier() -> TierWord;
 }
 
 /// The service's side.
@@ -179,6 +182,10 @@ impl Peer for PeerServer {
 
     async fn repairing(self, _: Context) -> Vec<(SegmentId, Version)> {
         self.core().crew.at_work()
+    }
+
+    async fn tier(self, _: Context) -> TierWord {
+        self.0.core.tier_word()
     }
 
     async fn adopted(self, _: Context) -> Adopted {

@@ -126,6 +126,10 @@ impl Core {
                 "the cluster is being restored from a backup: nothing is changed until all of it is in",
             )
             .hint("see `cairn cluster recovery`; `cairn meta restore` with the same file goes on with it"),
+            Rejection::NoObject => {
+                let message = format!("durability not reached: {rejection}; nothing was committed");
+                Error::new(Code::Durability, message).hint("save again; see `cairn global status`")
+            }
             Rejection::NotFounded => Error::unavailable("the cluster is not founded yet"),
             Rejection::AlreadyFounded
             | Rejection::ReceiptExpired
@@ -141,6 +145,7 @@ impl Core {
             | Rejection::Recovering
             | Rejection::NotRecovering
             | Rejection::NotLapsed
+            | Rejection::Archived
             | Rejection::OwnersCopy => Error::new(Code::Internal, format!("{name}: {rejection}")),
         }
     }

@@ -101,6 +101,7 @@ impl Service {
                 reasons.push(format!("the disk of node {} is below its reserve", core.name_of(node)));
             }
         }
+        reasons.extend(self.tier_reasons(state).await);
         let state = view.state.clone();
         match self.blocking(move || segment_reasons(&state)).await {
             Ok(found) => reasons.extend(found),
@@ -164,13 +165,28 @@ fn quorum_margin(view: &View) -> i64 {
 /// So many segments or copies are named in a reason; the rest are counted.
 const NAMED_MAX: usize = 3;
 
+/// Where good copies are left of a version that lacks some.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// On nodes.
+    Some,
+    /// Only in the global tier.
+    Tier,
+    Nothing,
+}
+
 fn segment_reasons(state: &State) -> Vec<String> {
     // Not of the newest ones alone: an older one may be pinned.
     let versions =
         || state.segments.values().flat_map(|s| s.versions.iter().map(move |(v, record)| (&**s, v, &**record)));
-    let lacking = |any_left: bool| {
-        let some = versions().filter(move |(segment, _, record)| {
-            record.durable().next().is_some() == any_left && state.missing_copies(segment, record) > 0
+    let lacking = |left: Left| {
+        let some = versions().filter(move |(segment, version, record)| {
+            let found = match record.durable().next() {
+                Some(_) => Left::Some,
+                None if state.is_archived(segment.id, **version) => Left::Tier,
+                None => Left::Nothing,
+            };
+            found == left && state.missing_copies(segment, record) > 0
         });
         some.map(|(segment, version, _)| format!("version {version} of {}", segment.name))
     };
@@ -183,8 +199,9 @@ fn segment_reasons(state: &State) -> Vec<String> {
         })
     };
     let told = [
-        reason("under-replicated, and no good copy is left", lacking(false)),
-        reason("under-replicated", lacking(true)),
+        reason("under-replicated, and no good copy is left", lacking(Left::Nothing)),
+        reason("under-replicated, and only the global tier has a good copy", lacking(Left::Tier)),
+        reason("under-replicated", lacking(Left::Some)),
         reason("corrupt", spoilt(CopyState::Corrupt)),
         reason("missing", spoilt(CopyState::Missing)),
     ];

@@ -15,7 +15,7 @@ use super::names::claim_of;
 use super::save::until;
 use super::{Service, WAIT_MAX};
 use crate::core::Core;
-use crate::fetch::{Fetch, Obtained};
+use crate::fetch::{Fetch, From, Given, Obtained};
 use crate::jobs::Meter;
 use crate::links::AskError;
 use crate::raft::rpc;
@@ -103,8 +103,10 @@ async fn run(core: &Arc<Core>, request: &LoadRequest, meter: Arc<Meter>) -> Resu
         let (version, record) = wanted(segment, request)?;
         crash_point!("load.begin");
         let limits = core.limits.payload();
+        let from = if request.from_tier { From::Tier } else { From::Anywhere };
         let (request_id, state) = (request.request, &view.state);
-        let fetch = Fetch { core, request: request_id, state, segment, version, record, limits, counted: false };
+        let fetch =
+            Fetch { core, request: request_id, state, segment, version, record, limits, counted: false, from };
         let loading = Loading { request, fetch };
         // Until the answer: what is brought here may lie here for hours before a quorum knows of it.
         let _kept = core.storage.keep(segment.id, version).await;
@@ -150,6 +152,11 @@ fn check(core: &Core, request: &LoadRequest) -> Result<(), Error> {
     }
     if request.claim && request.stale {
         return Err(Error::new(Code::Invalid, "--stale gives no ownership").hint("leave --stale or --claim away"));
+    }
+    if request.from_tier && request.stale {
+        return Err(
+            Error::new(Code::Invalid, "--from global asks the cluster where it lies").hint("leave --stale away")
+        );
     }
     Ok(())
 }
@@ -233,7 +240,12 @@ impl Loading<'_> {
         if let Some(mut receipt) = obtained.receipt.filter(|_| !request.stale) {
             // A good copy takes the place of a bad one on the same node.
             let lost = record.copies.iter().any(|c| c.node == core.me() && c.state != CopyState::Durable);
-            let wanted = claimed.is_some() || lost || obtained.replaces || state.missing_copies(segment, record) > 0;
+            let recalled = obtained.sources.iter().any(|(node, _)| node.is_none());
+            let wanted = claimed.is_some()
+                || recalled
+                || lost
+                || obtained.replaces
+                || state.missing_copies(segment, record) > 0;
             if wanted {
                 receipt = fetch.confirm(receipt).await?;
                 crash_point!("load.confirmed");
@@ -246,7 +258,10 @@ impl Loading<'_> {
         }
         let owner = if claimed.is_some() { Some(core.me()) } else { segment.owner };
         let name = |node: NodeId| state.members.get(&node).map(|m| m.profile.name.clone());
-        let source = |(node, bytes): (NodeId, u64)| Some(Source { node: name(node)?, bytes });
+        let source = |(node, bytes): Given| match node {
+            Some(node) => Some(Source { node: Some(name(node)?), bytes }),
+            None => Some(Source { node: None, bytes }),
+        };
         Ok(Loaded {
             name: segment.name.clone(),
             kind: segment.kind,

@@ -62,12 +62,12 @@ impl Service {
     }
 }
 
-/// The versions without a good copy, the first of them, and how many have too few.
+/// The versions without a good copy, on nodes or in the global tier, the first of them, and how many have too few.
 fn misses(state: &State) -> (u64, Vec<Loss>, u64) {
     let (mut missing, mut first, mut thin) = (0, Vec::new(), 0);
     for segment in state.segments.values() {
         for (version, record) in &segment.versions {
-            if record.durable().next().is_none() {
+            if record.durable().next().is_none() && !state.is_archived(segment.id, *version) {
                 missing += 1;
                 if first.len() < LEFTOVERS_MAX {
                     first.push(Loss { name: segment.name.clone(), version: *version, size: record.size });

@@ -2,8 +2,10 @@
 //!
 //! - `transfer`: the copies on their way, and what replaces a target that fails;
 //! - `own`: the owner's own copy;
+//! - `global`: a save that waits for the global tier;
 //! - `settled`: what became of the request before, and that a refusal is its last word.
 
+mod global;
 mod own;
 mod settled;
 mod transfer;
@@ -13,13 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_client::api::{self, Code, Error, Progress, SaveRequest, Saved};
+use cairn_store::archive::Policy;
 use cairn_store::crash_point;
 use cairn_store::id::{RequestId, SegmentId};
 use cairn_store::meta::state::REGISTRATION_TTL;
 use cairn_store::meta::{Command, Commit, Outcome, Request, Scope, State};
 use cairn_store::node::Role;
 use cairn_store::plan::place::{Candidate, Unable, Wish, place, unable};
-use cairn_store::segment::{Epoch, KEEP_MAX, LABEL_BYTES_MAX, LABELS_MAX, REPLICAS_MAX, SIZE_MAX, Segment, Version};
+use cairn_store::segment::{
+    Ack, Epoch, KEEP_MAX, LABEL_BYTES_MAX, LABELS_MAX, REPLICAS_MAX, SIZE_MAX, Segment, Version,
+};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -108,7 +113,7 @@ impl Save {
         let deadline = self.deadline();
         let state = core.read(deadline).await?.state;
         if let Some(done) = self.committed(&state) {
-            return Ok(done);
+            return self.archived(done).await;
         }
         if let Some(refusal) = self.refused(&state) {
             return Err(refusal);
@@ -117,6 +122,7 @@ impl Save {
             Some(segment) => check_segment(core, &state, segment, request),
             None => check_new(request),
         };
+        let checked = checked.and_then(|()| check_tier(core, &state, request));
         // It stays refused, though what it lacks may come.
         if let Err(error) = checked {
             return self.rule_out(error).await;
@@ -275,6 +281,9 @@ impl Save {
 
     async fn commit(&self, target: Target, mut transfer: Transfer) -> Result<Saved, Error> {
         let Self { core, request, meter } = self;
+        transfer.until_enough().await?;
+        let object = self.deposit(&mut transfer).await?;
+        // Again: that may have lasted, and words for copies run out.
         let table = transfer.until_enough().await?;
         crash_point!("save.enough");
         // The transfer had as long as it moved; the commit gets the client's time anew.
@@ -292,7 +301,7 @@ impl Save {
             keep: request.keep,
             labels: request.labels.clone(),
         };
-        let command = Command::Commit { request: until(core, self.step("commit"), deadline), commit };
+        let command = self.command(until(core, self.step("commit"), deadline), commit, object, &core.now().state);
         let reply = core.propose(command, deadline).await?;
         crash_point!("save.committed");
         let (version, epoch, digest) = match core.answer(&request.name, reply)? {
@@ -301,7 +310,7 @@ impl Save {
         };
         let replicas = transfer.replicas();
         transfer.go_on(version);
-        Ok(Saved {
+        self.archived(Saved {
             name: request.name.clone(),
             segment: target.segment,
             kind: request.kind,
@@ -309,11 +318,13 @@ impl Save {
             epoch,
             size: table.size(),
             digest,
-            owner: core.profile.name.clone(),
+            owner: Some(core.profile.name.clone()),
             replicas,
             ack: request.ack,
             bytes_sent: meter.done(),
+            archived: false,
         })
+        .await
     }
 
     /// The name was this save's own: it is free again. The copies are collected.
@@ -358,6 +369,25 @@ fn check_segment(core: &Core, state: &State, segment: &Segment, request: &SaveRe
         return Err(Error::new(Code::Conflict, message).hint("save it under another name"));
     }
     Ok(())
+}
+
+/// Who asks for the tier is told at once if nobody has one.
+fn check_tier(core: &Core, state: &State, request: &SaveRequest) -> Result<(), Error> {
+    let asks = request.ack == Ack::Global || request.archive.is_some_and(|policy| policy != Policy::Never);
+    // This node may not have said so yet.
+    if !asks || !state.tiers.is_empty() || core.tier.objects().is_some() {
+        return Ok(());
+    }
+    let message = match request.ack {
+        Ack::Global => format!(
+            "durability not reached: no node of this cluster has a global tier, so {} was not saved",
+            request.name
+        ),
+        _ => "no node of this cluster has a global tier".to_owned(),
+    };
+    let code = if request.ack == Ack::Global { Code::Durability } else { Code::Invalid };
+    Err(Error::new(code, message)
+        .hint("set global.url on a node, or leave --archive and --ack global away (docs/global.md)"))
 }
 
 fn check_new(request: &SaveRequest) -> Result<(), Error> {

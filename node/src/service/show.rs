@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use cairn_client::api::{Error, ListRequest, PAGE_MAX, Replica, SegmentDetail, SegmentSummary, VersionDetail};
+use cairn_client::api::{
+    Error, ListRequest, ObjectDetail, PAGE_MAX, Replica, SegmentDetail, SegmentSummary, VersionDetail,
+};
+use cairn_store::archive::Object;
+use cairn_store::archive::key::{Part, Stem};
 use cairn_store::id::NodeId;
 use cairn_store::meta::State;
 use cairn_store::name::Name;
@@ -33,14 +37,20 @@ impl Service {
         let state = self.core.read(self.deadline(wait)).await?.state;
         let segment = state.by_name(&name).ok_or_else(|| no_such_name(&name))?;
         let head = segment.versions.get(&segment.head);
+        let policy = state.archive(segment.id).and_then(|archive| archive.policy).unwrap_or(self.core.limits.archive);
         Ok(SegmentDetail {
             summary: summary(&state, segment),
             segment: segment.id,
-            versions: segment.versions.iter().map(|(version, record)| detail(&state, *version, record)).collect(),
+            versions: segment
+                .versions
+                .iter()
+                .map(|(version, record)| detail(&state, segment, *version, record))
+                .collect(),
             replicas_wanted: head.map(|record| record.wanted),
             waiting_for: head.and_then(|record| waiting_for(&state, segment, record)),
             labels: segment.labels.clone(),
             lease: state.lease(segment.id).map(|lease| lease.remaining(state.time)),
+            archive: (!state.tiers.is_empty() || state.archive(segment.id).is_some()).then_some(policy),
             revision: segment.revision,
         })
     }
@@ -65,7 +75,7 @@ fn summary(state: &State, segment: &Segment) -> SegmentSummary {
     }
 }
 
-fn detail(state: &State, version: Version, record: &VersionRecord) -> VersionDetail {
+fn detail(state: &State, segment: &Segment, version: Version, record: &VersionRecord) -> VersionDetail {
     let holder =
         |copy: &cairn_store::segment::Copy| Some(Replica { node: name_of(state, copy.node)?, state: copy.state });
     VersionDetail {
@@ -75,7 +85,16 @@ fn detail(state: &State, version: Version, record: &VersionRecord) -> VersionDet
         created: record.created,
         pinned: record.pinned,
         holders: record.copies.iter().filter_map(holder).collect(),
+        object: state.object_of(segment.id, version).map(|object| ObjectDetail {
+            key: stem_of(segment, version, record, object).key(Part::Bytes).to_string(),
+            state: object.state,
+            published: object.published,
+        }),
     }
+}
+
+fn stem_of(segment: &Segment, version: Version, record: &VersionRecord, object: &Object) -> Stem {
+    Stem { cluster: object.cluster, segment: segment.id, version, digest: record.digest, object: object.id }
 }
 
 /// Why the newest version is under-replicated.

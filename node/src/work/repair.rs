@@ -73,7 +73,8 @@ impl Crew {
             *arriving.entry(*node).or_default() += bytes;
         }
         let busy = going.steps.keys().copied().collect();
-        Rule { most: STEPS_MAX, busy, arriving, failed: going.failed.keys().copied().collect() }
+        let failed = going.failed.keys().copied().collect();
+        Rule { most: STEPS_MAX, busy, arriving, failed, ..Rule::default() }
     }
 
     /// The steps that were seen before, and that it is time for.
@@ -187,17 +188,22 @@ impl Queue {
 
 /// The plan for all that a state has.
 pub fn survey(state: &State, after: Duration, rule: &Rule) -> Plan {
-    plan(&sites(state, after), state.segments.values().map(Arc::as_ref), rule)
+    let rule = Rule { archives: state.archives.clone(), ..rule.clone() };
+    plan(&sites(state, after), state.segments.values().map(Arc::as_ref), &rule)
 }
 
 /// The part of it that is about versions with a copy on this node.
 pub fn survey_of(state: &State, after: Duration, rule: &Rule, node: NodeId) -> Plan {
     let here = |segment: &&Segment| segment.versions.values().any(|v| v.copies.iter().any(|copy| copy.node == node));
-    plan(&sites(state, after), state.segments.values().map(Arc::as_ref).filter(here), rule)
+    let rule = Rule { archives: state.archives.clone(), ..rule.clone() };
+    plan(&sites(state, after), state.segments.values().map(Arc::as_ref).filter(here), &rule)
 }
 
 fn sites(state: &State, after: Duration) -> Vec<Site> {
-    let site = |candidate: Candidate| Site { gone: state.is_gone(candidate.node, after), candidate };
+    let site = |candidate: Candidate| {
+        let tier = state.tiers.get(&candidate.node).and_then(|reach| reach.tier());
+        Site { gone: state.is_gone(candidate.node, after), tier, candidate }
+    };
     candidates(state).into_iter().map(site).collect()
 }
 
@@ -255,7 +261,7 @@ async fn still_pushed(core: &Arc<Core>, state: &State, of: &Case) -> bool {
 /// Whether the newest state asks for the same kind of step.
 fn is_still_planned(state: &State, after: Duration, step: &Step) -> bool {
     let Some(segment) = state.segments.get(&step.case().segment) else { return false };
-    let rule = Rule { most: usize::MAX, ..Rule::default() };
+    let rule = Rule { most: usize::MAX, archives: state.archives.clone(), ..Rule::default() };
     let sites = sites(state, after);
     let steps = plan(&sites, [segment.as_ref()], &rule).steps;
     steps.iter().any(|now| match (now, step) {

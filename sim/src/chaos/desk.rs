@@ -114,7 +114,7 @@ impl Desk {
         let known = all.entry(name.clone()).or_default();
         match told {
             Told::Saved { version, epoch, owner, .. } => {
-                *known = Known { owner: Some(owner.clone()), epoch: *epoch, head: *version };
+                *known = Known { owner: owner.clone(), epoch: *epoch, head: *version };
             }
             Told::Loaded { version, epoch, owner, .. } => {
                 *known = Known { owner: owner.clone(), epoch: *epoch, head: *version };
@@ -189,14 +189,35 @@ impl Desk {
         Ok(match ask {
             Ask::Save { digest: _, replicas, ack, keep, if_version, epoch } => {
                 let (file, kind, labels) = (file_of(request), Kind::File, BTreeMap::new());
-                let save =
-                    SaveRequest { request, wait, name, file, kind, replicas, ack, keep, if_version, epoch, labels };
+                let save = SaveRequest {
+                    request,
+                    wait,
+                    name,
+                    file,
+                    kind,
+                    replicas,
+                    ack,
+                    keep,
+                    if_version,
+                    epoch,
+                    labels,
+                    archive: None,
+                };
                 let _saving = Saving::begin(self, &to.name);
                 self.save(&client, save, patience).await
             }
             Ask::Load { version, claim, stale } => {
-                let load =
-                    LoadRequest { request, wait, name, version, on: None, claim, lease: lease_of(request), stale };
+                let load = LoadRequest {
+                    request,
+                    wait,
+                    name,
+                    version,
+                    on: None,
+                    claim,
+                    lease: lease_of(request),
+                    stale,
+                    from_tier: false,
+                };
                 self.load(&client, load, patience).await?
             }
             Ask::Claim => {

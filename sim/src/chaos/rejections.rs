@@ -59,10 +59,12 @@ kinds!(
     Leased,
     NoLease,
     NotLapsed,
+    NoObject,
+    Archived,
 );
 
 /// Refusals that no simulated cluster can meet, and why. Golden scripts and tests of bounds in the store meet them.
-pub const UNMET: [(&str, &str); 9] = [
+pub const UNMET: [(&str, &str); 11] = [
     ("TooManyNodes", "a thousand members"),
     ("TooManyCopies", "a thousand lost copies of a version"),
     ("TooManyPins", "64 pinned versions of a segment"),
@@ -72,4 +74,6 @@ pub const UNMET: [(&str, &str); 9] = [
     ("Restoring", "a life's cluster begins with nothing"),
     ("Recovering", "a life's cluster begins with nothing"),
     ("NotRecovering", "a life's cluster begins with nothing"),
+    ("NoObject", "a life's nodes have no global tier; the story `global` has"),
+    ("Archived", "a life's nodes have no global tier; the story `global` has"),
 ];

@@ -27,11 +27,24 @@ impl Promises {
         Ok(())
     }
 
-    /// A load must give what was acknowledged, and nothing older.
-    pub(super) fn check(&self, loaded: &Loaded, bytes: &[u8]) -> anyhow::Result<()> {
+    /// What cannot be held any more: all of a name after this version, or everything.
+    pub(super) fn give_up(&mut self, name: &Name, after: Option<Version>) {
+        let after = after.unwrap_or(Version::NONE);
+        self.versions.retain(|(known, version), _| known != name || *version <= after);
+        match self.heads.get_mut(name) {
+            Some(head) if after != Version::NONE => *head = (*head).min(after),
+            _ => drop(self.heads.remove(name)),
+        }
+    }
+
+    /// A load must give what was acknowledged, and nothing older if it asked for the newest.
+    pub(super) fn check(&self, loaded: &Loaded, bytes: &[u8], newest: bool) -> anyhow::Result<()> {
         let (name, version) = (&loaded.name, loaded.version);
         let head = self.heads.get(name).copied().unwrap_or_default();
-        ensure!(version >= head, "a load of {name} gave version {version}, though {head} was acknowledged");
+        ensure!(
+            !newest || version >= head,
+            "a load of {name} gave version {version}, though {head} was acknowledged"
+        );
         let known = self.versions.get(&(name.clone(), version));
         ensure!(known.is_none_or(|known| *known == Digest::of(bytes)), "version {version} of {name} changed");
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use cairn_store::digest::Digest;
 use cairn_store::disk::Disk as _;
 use cairn_store::node::Role;
@@ -10,6 +10,7 @@ use cairn_store::plan::voters::VOTERS_MAX;
 use cairn_store::segment::CopyState;
 
 use super::Cluster;
+use crate::invariants::archived;
 
 impl Cluster {
     /// Waits until every machine that is on is a member and up, voters vote, and all see the same leader.
@@ -33,9 +34,11 @@ impl Cluster {
     }
 
     /// Ends all faults, waits until the cluster is whole again, and checks every promise: each name loads bit for
-    /// bit on some executor, and each copy that the cluster counts as durable lies on its disk and is right.
+    /// bit on some executor, each copy that the cluster counts as durable lies on its disk and is right, and so does each
+    /// object in the global tier.
     pub async fn settle(&self) -> anyhow::Result<()> {
         self.heal().await;
+        self.objects.mend();
         let off: Vec<&str> = self.machines.iter().filter(|m| !m.is_on()).map(|m| m.name.as_str()).collect();
         self.start(&off).await;
         self.ready().await?;
@@ -51,7 +54,18 @@ impl Cluster {
             (revisions.len() == 1).then_some(())
         })
         .await?;
-        self.check_copies()
+        self.check_copies()?;
+        self.check_objects()
+    }
+
+    fn check_objects(&self) -> anyhow::Result<()> {
+        let state = self.machines.first().and_then(|m| m.view()).context("no node runs")?.state;
+        let archives = state.archives.iter().map(|(id, archive)| (*id, &**archive));
+        let (read, harmed) = (|key: &str| self.objects.bytes(key), |key: &str| self.objects.is_harmed(key));
+        match archived::violations(&state, archives, read, harmed).first() {
+            Some(wrong) => bail!("{wrong}"),
+            None => Ok(()),
+        }
     }
 
     fn check_copies(&self) -> anyhow::Result<()> {

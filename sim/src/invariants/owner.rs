@@ -42,7 +42,9 @@ pub fn violations(history: &History) -> Vec<String> {
 /// Who owns it in which epoch, by the word of the cluster.
 fn acknowledged(call: &Call) -> Option<(Epoch, &NodeName)> {
     match (&call.ask, call.answer()) {
-        (_, Told::Saved { epoch, owner, .. } | Told::Claimed { epoch, owner, .. }) => Some((*epoch, owner)),
+        (_, Told::Saved { epoch, owner: Some(owner), .. } | Told::Claimed { epoch, owner, .. }) => {
+            Some((*epoch, owner))
+        }
         // A stale load may have mixed what it knew at different times.
         (Ask::Load { stale: false, .. }, Told::Loaded { epoch, owner: Some(owner), .. }) => Some((*epoch, owner)),
         _ => None,
@@ -64,7 +66,7 @@ mod tests {
             version: Version(version),
             epoch: Epoch(epoch),
             digest,
-            owner: node.parse().unwrap(),
+            owner: Some(node.parse().unwrap()),
         };
         Call {
             node: node.parse().unwrap(),

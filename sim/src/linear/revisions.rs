@@ -141,11 +141,14 @@ fn explain(
             Ask::Save { digest, if_version, epoch: wanted, .. },
             Told::Saved { version, epoch, digest: said, owner, .. },
         ) => {
-            some(digest == said && machine_of(&call.node) == machine_of(owner), "that is another save")?;
+            // Of one that was removed since no name is told.
+            let same = owner.as_ref().is_none_or(|owner| machine_of(&call.node) == machine_of(owner));
+            some(digest == said && same, "that is another save")?;
             some(if_version.is_none_or(|head| *version == head.next()), "another head was to stand before")?;
             some(wanted.is_none_or(|wanted| *epoch == wanted), "another epoch was to stand")?;
             let mut commits = timeline.changes(from, to).filter(|event| event.change == Change::Version);
-            let this = |event: &Event| event.version == Some(*version) && event.epoch == *epoch && by(event, owner);
+            let by_owner = |event: &Event| owner.as_ref().is_none_or(|owner| by(event, owner));
+            let this = |event: &Event| event.version == Some(*version) && event.epoch == *epoch && by_owner(event);
             some(commits.any(this), "no such commit came in between")?;
             let record = chronicle.version(&call.name, *epoch, *version);
             some(record.is_none_or(|record| record.digest == *digest), "that version has other bytes")

@@ -24,6 +24,7 @@ fn env() -> Env {
         net: Arc::new(SimNet::default()),
         disk: disk.boot(),
         catalogue: Arc::new(MemCatalogue::default()),
+        objects: None,
     }
 }
 

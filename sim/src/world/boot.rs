@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use cairn_client::api::Code;
 use cairn_client::dial::Client;
-use cairn_node::env::Env;
+use cairn_node::env::{Env, Objects};
 use cairn_node::identity::Identity;
 use cairn_node::node::{Node, Settings};
 use cairn_node::work::leave::REMOVED;
@@ -19,6 +19,7 @@ use crate::catalogue::MemCatalogue;
 use crate::clock::SimClock;
 use crate::log::MemLog;
 use crate::net::SimNet;
+use crate::objects::Store;
 use crate::rng::SplitMix;
 use crate::spawn::SimSpawn;
 
@@ -29,9 +30,15 @@ const JOINS_MAX: u32 = 60;
 
 /// Runs the node until the power goes. `seeds` are who may let it in. A node that stops by itself is noted; what follows
 /// is the world's to decide.
-pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64, seeds: Rc<[String]>) -> anyhow::Result<()> {
+pub(super) async fn boot(
+    machine: Rc<Machine>,
+    spec: Rc<Spec>,
+    seed: u64,
+    seeds: Rc<[String]>,
+    objects: Store,
+) -> anyhow::Result<()> {
     if machine.is_on() {
-        let why = match run(&machine, &spec, seed, &seeds).await {
+        let why = match run(&machine, &spec, seed, &seeds, &objects).await {
             Ok(()) => "it was told to".to_owned(),
             Err(error) => format!("{error:#}"),
         };
@@ -41,7 +48,7 @@ pub(super) async fn boot(machine: Rc<Machine>, spec: Rc<Spec>, seed: u64, seeds:
     std::future::pending().await
 }
 
-async fn run(machine: &Rc<Machine>, spec: &Spec, seed: u64, seeds: &[String]) -> anyhow::Result<()> {
+async fn run(machine: &Rc<Machine>, spec: &Spec, seed: u64, seeds: &[String], objects: &Store) -> anyhow::Result<()> {
     let boot = machine.next_boot();
     let name = machine.name.as_str();
     let identity = match machine.disk.read_identity()? {
@@ -62,6 +69,7 @@ async fn run(machine: &Rc<Machine>, spec: &Spec, seed: u64, seeds: &[String]) ->
         net: Arc::new(SimNet::recording(machine.sent.clone())),
         disk: machine.disk.boot(),
         catalogue: Arc::new(MemCatalogue::default()),
+        objects: machine.has_tier().then(|| Arc::new(objects.open(name)) as Arc<dyn Objects>),
     };
     let log = MemLog::open(machine.log.clone(), &env, SplitMix::of(seed, &format!("log of {name}"), boot));
     let profile = machine.profile()?;

@@ -14,6 +14,8 @@ pub enum Action {
     Start(Vec<String>),
     /// The disks of a machine that is off are replaced by empty ones.
     Wipe(String),
+    /// The node of a machine that is off, and whose disks are empty, founds a cluster when it starts.
+    Found(String),
     /// The node of a machine that is off is laid aside, but for its copies: the machine goes on as another node, of the cluster that
     /// it founds, or of one that it joins.
     LayAside {

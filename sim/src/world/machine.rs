@@ -58,6 +58,8 @@ pub struct Machine {
     life: Cell<u32>,
     /// Whether the node of this life founds a cluster.
     founds: Cell<bool>,
+    /// Whether its node has a global tier.
+    tier: Cell<bool>,
     boots: Cell<u64>,
     on: Cell<bool>,
     lost: Cell<bool>,
@@ -100,6 +102,7 @@ impl Machine {
             capacity: spec.disk_bytes,
             life: Cell::new(0),
             founds: Cell::new(name == FOUNDER),
+            tier: Cell::new(false),
             boots: Cell::new(0),
             on: Cell::new(true),
             lost: Cell::new(false),
@@ -151,6 +154,16 @@ impl Machine {
     pub(super) fn founded(&self) -> Option<ClusterId> {
         let cluster = || ClusterId(random_uuid(&SplitMix::of(self.seed, "cluster", u64::from(self.life.get()))));
         self.founds.get().then(cluster)
+    }
+
+    /// Whether its node has a global tier.
+    pub fn has_tier(&self) -> bool {
+        self.tier.get()
+    }
+
+    /// From its next start on its node has one, or has none.
+    pub fn set_tier(&self, has: bool) {
+        self.tier.set(has);
     }
 
     /// Whether it has power.
@@ -326,6 +339,11 @@ impl Machine {
         self.founds.set(founds);
         self.disk.lay_aside();
         self.log.wipe();
+    }
+
+    /// Its node founds a cluster when it starts. It must be off, and its disks empty.
+    pub(super) fn found(&self) {
+        self.founds.set(true);
     }
 
     /// Its disks are replaced by empty ones. It must be off.

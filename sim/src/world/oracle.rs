@@ -2,22 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use cairn_node::raft::View;
 use cairn_node::raft::types::Vote;
-use cairn_store::id::{CopyId, Incarnation, NodeId};
+use cairn_store::archive::Archive;
+use cairn_store::archive::key::Key;
+use cairn_store::id::{CopyId, Incarnation, NodeId, SegmentId};
 use cairn_store::meta::event::between;
 use cairn_store::meta::invariant::{broken, broken_since, violations};
 use cairn_store::meta::{Event, State, Watched};
 use cairn_store::name::Name;
 use cairn_store::segment::{Epoch, Version};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use super::Machine;
 use crate::chronicle::Chronicle;
 use crate::invariants::ids::Ids;
-use crate::invariants::{deleted, durable};
+use crate::invariants::{archived, deleted, durable};
+use crate::objects::Store;
 
 /// How many revisions back states are compared. Nodes are rarely further apart.
 const REVISIONS_KEPT: usize = 512;
@@ -43,11 +49,18 @@ pub struct Oracle {
     shown: BTreeMap<String, State>,
     /// Versions whose copies are to be looked at.
     unseen: Vec<(Name, Epoch, Version)>,
+    /// What the newest state that was shown had in the global tier, and its revision.
+    filed: (u64, OrdMap<SegmentId, Arc<Archive>>),
 }
 
 impl Oracle {
     /// Looks at all machines, when the world is so old.
-    pub(super) fn look(&mut self, machines: &[Rc<Machine>], elapsed: Duration) -> anyhow::Result<()> {
+    pub(super) fn look(
+        &mut self,
+        machines: &[Rc<Machine>],
+        objects: &Store,
+        elapsed: Duration,
+    ) -> anyhow::Result<()> {
         for machine in machines {
             self.check_vote(machine)?;
             if let Some(term) = machine.leads() {
@@ -72,6 +85,7 @@ impl Oracle {
             }
         }
         self.check_time(machines, elapsed)?;
+        self.check_objects(objects)?;
         self.check_new_versions(machines)
     }
 
@@ -163,6 +177,35 @@ impl Oracle {
         Ok(())
     }
 
+    /// E, of the global tier: what nodes remove there is nothing that counts, and what begins to count is there.
+    fn check_objects(&mut self, objects: &Store) -> anyhow::Result<()> {
+        let Some(state) = self.shown.values().max_by_key(|state| state.revision) else { return Ok(()) };
+        for key in objects.take_removed() {
+            let Ok(Key::Object(stem, _)) = key.parse() else { continue };
+            let counts = state
+                .object_of(stem.segment, stem.version)
+                .is_some_and(|known| (known.id, known.cluster) == (stem.object, stem.cluster));
+            ensure!(!counts, "E: {key} was removed from the global tier, and the cluster refers to it");
+        }
+        // A node that starts again may show what it knew at its last snapshot.
+        if state.revision <= self.filed.0 {
+            return Ok(());
+        }
+        let changed = self.filed.1.diff(&state.archives).filter_map(|item| match item {
+            DiffItem::Add(id, archive) | DiffItem::Update { new: (id, archive), .. } => Some((*id, &**archive)),
+            DiffItem::Remove(..) => None,
+        });
+        let changed: Vec<(SegmentId, &Archive)> = changed.collect();
+        let (read, harmed) = (|key: &str| objects.bytes(key), |key: &str| objects.is_harmed(key));
+        let wrong = archived::violations(state, changed.iter().copied(), read, harmed);
+        let accused = archived::accused(state, changed.iter().copied(), read, harmed);
+        if let Some(wrong) = wrong.iter().chain(&accused).next() {
+            bail!("{wrong}, since revision {}", state.revision);
+        }
+        self.filed = (state.revision, state.archives.clone());
+        Ok(())
+    }
+
     /// D: in the step in which the first node applies a commit, all copies that it counts are durable.
     fn check_new_versions(&mut self, machines: &[Rc<Machine>]) -> anyhow::Result<()> {
         for (name, epoch, version) in std::mem::take(&mut self.unseen) {
@@ -191,6 +234,6 @@ fn difference(one: &State, other: &State) -> String {
             })*
         };
     }
-    first!(members down removed segments names epochs gone answers usage open);
+    first!(members down removed segments leases archives tiers names epochs gone answers usage open);
     format!("at {:?} and {:?}, or in what is derived", one.time, other.time)
 }

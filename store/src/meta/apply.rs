@@ -1,5 +1,6 @@
 //! Applying an entry: one function a command. Each checks everything first and changes the state last.
 
+mod archive;
 mod copy;
 mod member;
 mod owner;
@@ -8,6 +9,7 @@ mod request;
 mod restore;
 mod version;
 
+use crate::meta::apply::archive::Filing;
 use crate::meta::apply::owner::Seen;
 use crate::meta::command::{Command, Entry, Rejection, Reply};
 use crate::meta::state::State;
@@ -59,7 +61,10 @@ impl State {
             Command::Register { request, name, segment, owner, kind } => {
                 self.register(request, name, *segment, *owner, *kind, now)
             }
-            Command::Commit { request, commit } => self.commit(request, commit, now),
+            Command::Commit { request, commit } => self.commit(request, commit, Filing::default(), now),
+            Command::Save { request, commit, policy, object } => {
+                self.commit(request, commit, Filing { policy: *policy, object: *object }, now)
+            }
             Command::Confirm { segment, version, digest, receipt } => {
                 self.confirm(*segment, *version, *digest, receipt)
             }
@@ -85,6 +90,14 @@ impl State {
             Command::Readmit { source, segments } => self.readmit(*source, segments),
             Command::Restored { source } => self.restored(*source),
             Command::Resume => self.resume(),
+            Command::Reach { node, incarnation, reach } => self.reach(*node, *incarnation, *reach),
+            Command::Deposited { segment, version, digest, receipt } => {
+                self.deposited(*segment, *version, *digest, receipt)
+            }
+            Command::LoseObject { segment, version, object, finding } => {
+                self.lose_object(*segment, *version, *object, *finding)
+            }
+            Command::Refile { source, archives } => self.refile(*source, archives),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::ClusterId;
+use crate::archive::Archive;
+use crate::id::{ClusterId, SegmentId};
 use crate::meta::command::{Command, Source};
 use crate::meta::snapshot::SnapshotError;
 use crate::meta::state::State;
@@ -46,6 +47,13 @@ pub enum RestoreStep {
         /// What is taken over.
         source: Source,
     },
+    /// [`Command::Refile`].
+    Archives {
+        /// What is taken over.
+        source: Source,
+        /// What some of its segments have in the global tier.
+        archives: Vec<(SegmentId, Archive)>,
+    },
 }
 
 impl From<RestoreStep> for Command {
@@ -53,6 +61,7 @@ impl From<RestoreStep> for Command {
         match step {
             RestoreStep::Begin { source, ancestors, floor } => Self::Restore { source, ancestors, floor },
             RestoreStep::Segments { source, segments } => Self::Readmit { source, segments },
+            RestoreStep::Archives { source, archives } => Self::Refile { source, archives },
             RestoreStep::End { source } => Self::Restored { source },
         }
     }
@@ -146,18 +155,9 @@ impl Backup {
         let source = self.source()?;
         let ancestors = self.state.origin.iter().flat_map(|origin| origin.ancestors.iter().copied()).collect();
         let first = RestoreStep::Begin { source, ancestors, floor: self.floor() };
-        let mut segments = self.restorable().peekable();
-        let readmit = std::iter::from_fn(move || {
-            segments.peek()?;
-            let (mut some, mut bytes) = (Vec::new(), 0);
-            while let Some(next) = segments.next_if(|next| some.is_empty() || bytes + size_of(next) <= READMIT_BYTES)
-            {
-                bytes += size_of(&next);
-                some.push(next);
-            }
-            Some(RestoreStep::Segments { source, segments: some })
-        });
-        Some(std::iter::once(first).chain(readmit).chain([RestoreStep::End { source }]))
+        let readmit = batches(self.restorable()).map(move |segments| RestoreStep::Segments { source, segments });
+        let refile = batches(self.archived()).map(move |archives| RestoreStep::Archives { source, archives });
+        Some(std::iter::once(first).chain(readmit).chain(refile).chain([RestoreStep::End { source }]))
     }
 
     /// Above every epoch that was ever given.
@@ -167,6 +167,15 @@ impl Backup {
         given.chain(origin.iter().map(|origin| origin.floor)).max().unwrap_or_default().next_generation()
     }
 
+    /// What segments that have a version have in the global tier.
+    fn archived(&self) -> impl Iterator<Item = (SegmentId, Archive)> + Send + use<> {
+        let State { segments, archives, .. } = self.state.clone();
+        let archives = archives
+            .into_iter()
+            .filter(move |(id, _)| segments.get(id).is_some_and(|segment| !segment.versions.is_empty()));
+        archives.map(|(id, archive)| (id, archive.without_ended()))
+    }
+
     /// The segments that have a version: a name alone is free again.
     fn restorable(&self) -> impl Iterator<Item = Segment> + Send + use<> {
         let kept = self.state.segments.clone().into_iter().map(|(_, segment)| segment);
@@ -174,9 +183,23 @@ impl Backup {
     }
 }
 
-fn size_of(segment: &Segment) -> usize {
+/// As many of them together as one step may carry.
+fn batches<T: Serialize>(all: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
+    let mut all = all.peekable();
+    std::iter::from_fn(move || {
+        all.peek()?;
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = all.next_if(|next| some.is_empty() || bytes + size_of(next) <= READMIT_BYTES) {
+            bytes += size_of(&next);
+            some.push(next);
+        }
+        Some(some)
+    })
+}
+
+fn size_of(what: &impl Serialize) -> usize {
     use bincode::Options;
-    let size = record::bincode_options().serialized_size(segment);
+    let size = record::bincode_options().serialized_size(what);
     size.ok().and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
 }
 

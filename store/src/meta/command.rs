@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::{Archive, ObjectReceipt, Policy, Reach};
 use crate::digest::Digest;
 use crate::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
 pub use crate::meta::reply::{Outcome, Rejection, Reply};
@@ -272,6 +273,55 @@ pub enum Command {
     Lapse {
         /// The segment.
         segment: SegmentId,
+    },
+    /// Makes a version, as by [`Command::Commit`], and says what the global tier has and gets of the segment.
+    Save {
+        /// Whose request.
+        request: Request,
+        /// The new version.
+        commit: Commit,
+        /// Which versions go there from now on; none: as before.
+        policy: Option<Policy>,
+        /// Where its bytes lie already. [`Ack::Global`] needs it.
+        object: Option<ObjectReceipt>,
+    },
+    /// A member's word on the global tier: none if it has none.
+    Reach {
+        /// Who.
+        node: NodeId,
+        /// Which life of it.
+        incarnation: Incarnation,
+        /// What it says.
+        reach: Option<Reach>,
+    },
+    /// A version lies in the global tier, with its manifest.
+    Deposited {
+        /// The segment.
+        segment: SegmentId,
+        /// The version.
+        version: Version,
+        /// What the object's bytes are.
+        digest: Digest,
+        /// The word for it.
+        receipt: ObjectReceipt,
+    },
+    /// An object was found damaged, or not at all. Names an object, never a version alone (R8).
+    LoseObject {
+        /// The segment.
+        segment: SegmentId,
+        /// The version.
+        version: Version,
+        /// The object.
+        object: CopyId,
+        /// What was found.
+        finding: Finding,
+    },
+    /// Takes over what segments have in the global tier that came by [`Command::Readmit`].
+    Refile {
+        /// What is taken over.
+        source: Source,
+        /// By segment; nothing of it has ended.
+        archives: Vec<(SegmentId, Archive)>,
     },
 }
 

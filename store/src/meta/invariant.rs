@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 
+use crate::archive::{Object, Policy};
 use crate::lease::{LEASE_MAX, LEASE_MIN};
 use crate::meta::state::State;
 use crate::name::Name;
@@ -35,6 +36,7 @@ pub fn violations(state: &State) -> Vec<String> {
             wrong.push(format!("a lease lasts {:?}", lease.span));
         }
     }
+    check_archives(state, &mut wrong);
     check_derived(state, &mut wrong);
     wrong
 }
@@ -64,6 +66,28 @@ fn check_segment(state: &State, segment: &Segment, wrong: &mut Vec<String>) {
         must(nodes.len() == record.copies.len(), "a version has two copies on one node");
         must(record.copies.iter().all(|c| !record.ended.contains(&c.id)), "an ended copy is referred to");
         must(record.epoch <= segment.epoch, "a version is newer than the ownership");
+    }
+}
+
+fn check_archives(state: &State, wrong: &mut Vec<String>) {
+    if state.tiers.keys().any(|node| !state.members.contains_key(node)) {
+        wrong.push("who is no member says something of the global tier".into());
+    }
+    for (id, archive) in &state.archives {
+        let Some(segment) = state.segments.get(id) else {
+            wrong.push(format!("segment {id} is not registered, and has something in the global tier"));
+            continue;
+        };
+        let mut must = |holds: bool, what: &str| {
+            if !holds {
+                wrong.push(format!("{}: {what}", segment.name));
+            }
+        };
+        must(archive.policy.is_none_or(Policy::is_sound), "what goes into the global tier makes no sense");
+        let mut versions = archive.objects.keys().chain(archive.ended.keys());
+        must(versions.all(|v| segment.versions.contains_key(v)), "a version that is gone is in the global tier");
+        let spent = |(version, object): (&Version, &Object)| archive.has_ended(*version, object.id);
+        must(!archive.objects.iter().any(spent), "an object whose reference ended is referred to");
     }
 }
 
@@ -113,6 +137,23 @@ pub fn broken_since(before: &State, after: &State) -> Vec<String> {
                 wrong.push(format!("the answer to request {id} is forgotten before its time"));
             }
             DiffItem::Update { .. } | DiffItem::Remove(..) => {}
+        }
+    }
+    for item in before.archives.diff(&after.archives) {
+        let DiffItem::Update { old: (id, old), new: (_, new) } = item else { continue };
+        let lives = |version: &Version| after.segments.get(id).is_some_and(|s| s.versions.contains_key(version));
+        for (version, object) in old.objects.iter().filter(|(version, _)| lives(version)) {
+            let now = new.objects.get(version);
+            if now.is_none_or(|now| now.id != object.id) && !new.has_ended(*version, object.id) {
+                wrong.push(format!("segment {id}: an object of version {version} was forgotten"));
+            }
+            if now.is_some_and(|now| now.id == object.id && object.published && !now.published) {
+                wrong.push(format!("segment {id}: version {version} is not published any more"));
+            }
+        }
+        let ended = old.ended.iter().filter(|(version, _)| lives(version));
+        if ended.into_iter().any(|(version, ids)| !ids.iter().all(|id| new.has_ended(*version, *id))) {
+            wrong.push(format!("segment {id}: it is forgotten that an object's reference ended"));
         }
     }
     for item in before.segments.diff(&after.segments) {

@@ -11,6 +11,7 @@
 //! - [`event`]: what an entry changed, told to watchers; [`history`]: the newest of it;
 //! - [`query`]: questions about a state;
 //! - [`snapshot`]: a state as a stream of records, and back; [`backup`]: one as a file, from which another cluster begins;
+//! - [`salvage`]: a backup out of what the global tier says;
 //! - [`invariant`]: what must hold of every state.
 
 pub mod apply;
@@ -21,6 +22,7 @@ pub mod history;
 pub mod invariant;
 pub mod query;
 pub mod reply;
+pub mod salvage;
 pub mod snapshot;
 pub mod state;
 

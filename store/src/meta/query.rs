@@ -1,11 +1,12 @@
 //! Questions about a state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{CopyId, NodeId, SegmentId};
+use crate::archive::{Archive, Object};
+use crate::id::{CopyId, NodeId, SegmentId, TierId};
 use crate::lease::Lease;
 use crate::meta::state::{State, Usage};
 use crate::name::Name;
@@ -85,6 +86,47 @@ impl State {
     pub fn copies_on(&self, node: NodeId) -> BTreeSet<CopyId> {
         let versions = self.segments.values().flat_map(|segment| segment.versions.values());
         versions.flat_map(|version| &version.copies).filter(|c| c.node == node).map(|c| c.id).collect()
+    }
+
+    /// The tier that the cluster uses: the one that the most members have, reached now or not.
+    pub fn tier(&self) -> Option<TierId> {
+        let mut reached: BTreeMap<TierId, usize> = BTreeMap::new();
+        self.tiers.values().filter_map(|reach| reach.known()).for_each(|tier| *reached.entry(tier).or_default() += 1);
+        // Of equals the first.
+        reached.into_iter().rev().max_by_key(|(_, members)| *members).map(|(tier, _)| tier)
+    }
+
+    /// What a segment has in the global tier.
+    pub fn archive(&self, segment: SegmentId) -> Option<&Archive> {
+        self.archives.get(&segment).map(Arc::as_ref)
+    }
+
+    /// A version's object in the global tier, whatever its state.
+    pub fn object_of(&self, segment: SegmentId, version: Version) -> Option<&Object> {
+        self.archive(segment)?.objects.get(&version)
+    }
+
+    /// Whether a version can be had from the global tier.
+    pub fn is_archived(&self, segment: SegmentId, version: Version) -> bool {
+        let reached = |tier| self.tiers.values().any(|reach| reach.tier() == Some(tier));
+        self.object_of(segment, version).is_some_and(|o| o.state == CopyState::Durable && reached(o.tier))
+    }
+
+    /// What this state says of an object in the global tier: by the same rule as of a copy.
+    pub fn object_standing(&self, segment: SegmentId, version: Version, object: CopyId) -> Standing {
+        let Some(found) = self.segments.get(&segment) else {
+            return if self.gone.contains_key(&segment) { Standing::Ended } else { Standing::Open };
+        };
+        if !found.versions.contains_key(&version) {
+            return if version <= found.head { Standing::Ended } else { Standing::Open };
+        }
+        let archive = self.archive(segment);
+        match archive.and_then(|archive| archive.objects.get(&version)).filter(|known| known.id == object) {
+            Some(known) if known.state == CopyState::Durable => Standing::Referenced,
+            Some(_) => Standing::Lost,
+            None if archive.is_some_and(|archive| archive.has_ended(version, object)) => Standing::Ended,
+            None => Standing::Open,
+        }
     }
 
     /// What this state says of a copy.

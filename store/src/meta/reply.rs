@@ -226,4 +226,10 @@ pub enum Rejection {
     /// The lease may still be renewed.
     #[error("the lease is not over")]
     NotLapsed,
+    /// The acknowledgement waits for the global tier, and no word for an object there counts.
+    #[error("the global tier has confirmed no copy")]
+    NoObject,
+    /// A good object of the version lies in the tier already.
+    #[error("the version lies in the global tier already")]
+    Archived,
 }

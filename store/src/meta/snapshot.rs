@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::{Archive, Reach};
 use crate::id::{ClusterId, Incarnation, NodeId, RequestId, SegmentId};
 use crate::lease::Lease;
 use crate::meta::state::{Answer, Origin, State};
@@ -18,11 +19,11 @@ use crate::segment::{Epoch, Segment};
 use crate::time::LogTime;
 
 /// The records of a snapshot.
-pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 5 };
+pub const SNAPSHOT_KIND: record::Kind = record::Kind { tag: *b"SNAP", version: 6 };
 
-/// Those before: version 1 has no [`Item::Down`], version 2 no [`Item::Removed`], version 3 no [`Item::Origin`], and version 4
-/// no [`Item::Lease`].
-const OLDER: std::ops::RangeInclusive<u16> = 1..=4;
+/// Those before: version 1 has no [`Item::Down`], version 2 no [`Item::Removed`], version 3 no [`Item::Origin`], version 4
+/// no [`Item::Lease`], and version 5 neither [`Item::Archive`] nor [`Item::Tier`].
+const OLDER: std::ops::RangeInclusive<u16> = 1..=5;
 
 /// One record. Grows at the end only.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,10 @@ enum Item {
     Origin(Origin),
     /// Since version 5.
     Lease(SegmentId, Lease),
+    /// Since version 6.
+    Archive(SegmentId, Arc<Archive>),
+    /// Since version 6.
+    Tier(NodeId, Reach),
 }
 
 /// Why bytes are not a snapshot.
@@ -72,10 +77,11 @@ impl State {
     /// The state as encoded records.
     pub fn records(&self) -> impl Iterator<Item = Result<Vec<u8>, RecordError>> + Send + use<> {
         let Self { cluster, time, revision, next_node, .. } = *self;
-        let Self { members, down, removed, origin, segments, leases, epochs, gone, answers, .. } = self.clone();
+        let Self { members, down, removed, origin, segments, leases, archives, tiers, epochs, gone, answers, .. } =
+            self.clone();
         let head = Item::Head { cluster, time, revision, next_node };
-        let nodes = members.len() + down.len() + removed.len();
-        let names = segments.len() + leases.len() + epochs.len() + gone.len();
+        let nodes = members.len() + down.len() + removed.len() + tiers.len();
+        let names = segments.len() + leases.len() + archives.len() + epochs.len() + gone.len();
         let items = 1 + nodes + usize::from(origin.is_some()) + names + answers.len();
         let end = Item::End { items: items as u64 };
         std::iter::once(head)
@@ -85,6 +91,8 @@ impl State {
             .chain(removed.into_iter().map(|(id, incarnation)| Item::Removed(id, incarnation)))
             .chain(segments.into_iter().map(|(_, segment)| Item::Segment(segment)))
             .chain(leases.into_iter().map(|(id, lease)| Item::Lease(id, lease)))
+            .chain(archives.into_iter().map(|(id, archive)| Item::Archive(id, archive)))
+            .chain(tiers.into_iter().map(|(id, reach)| Item::Tier(id, reach)))
             .chain(epochs.into_iter().map(|(name, epoch)| Item::Epoch(name, epoch)))
             .chain(gone.into_iter().map(|(id, until)| Item::Gone(id, until)))
             .chain(answers.into_iter().map(|(id, answer)| Item::Answer(id, Answer::clone(&answer))))
@@ -170,6 +178,8 @@ impl Loader {
             Item::Origin(origin) => self.state.origin = Some(Arc::new(origin)),
             Item::Segment(segment) => self.state.put(Arc::unwrap_or_clone(segment)),
             Item::Lease(id, lease) => drop(self.state.leases.insert(id, lease)),
+            Item::Archive(id, archive) => drop(self.state.archives.insert(id, archive)),
+            Item::Tier(id, reach) => drop(self.state.tiers.insert(id, reach)),
             Item::Epoch(name, epoch) => drop(self.state.epochs.insert(name, epoch)),
             Item::Gone(id, until) => self.state.remember_gone(id, until),
             Item::Answer(id, answer) => self.state.remember_answer(id, answer),
@@ -185,7 +195,7 @@ impl Loader {
 
     /// Whether an earlier record is of the same thing.
     fn is_known(&self, item: &Item) -> bool {
-        let State { members, down, removed, origin, segments, leases, names, epochs, gone, answers, .. } =
+        let State { members, down, removed, origin, segments, leases, archives, tiers, names, epochs, gone, .. } =
             &self.state;
         match item {
             Item::Origin(_) => origin.is_some(),
@@ -196,7 +206,9 @@ impl Loader {
             Item::Lease(id, _) => leases.contains_key(id),
             Item::Epoch(name, _) => epochs.contains_key(name),
             Item::Gone(id, _) => gone.contains_key(id),
-            Item::Answer(id, _) => answers.contains_key(id),
+            Item::Archive(id, _) => archives.contains_key(id),
+            Item::Tier(id, _) => tiers.contains_key(id),
+            Item::Answer(id, _) => self.state.answers.contains_key(id),
             Item::Head { .. } | Item::End { .. } => false,
         }
     }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
+use crate::archive::{Archive, Reach};
 use crate::id::{ClusterId, Incarnation, NodeId, RequestId, SegmentId};
 use crate::lease::Lease;
 use crate::meta::command::{Reply, Source};
 use crate::name::Name;
 use crate::node::Member;
-use crate::segment::{Epoch, Segment};
+use crate::segment::{Epoch, Segment, Version};
 use crate::time::LogTime;
 
 /// How long after its receipt a copy may still become referenced, in log time (R1).
@@ -57,6 +58,10 @@ pub struct State {
     pub segments: OrdMap<SegmentId, Arc<Segment>>,
     /// The owners' leases; one whose time is over keeps nobody off, and stays until it is told (R5).
     pub leases: OrdMap<SegmentId, Lease>,
+    /// What each segment has in the global tier, and is to have; nothing of one for which nobody has asked, and that has nothing.
+    pub archives: OrdMap<SegmentId, Arc<Archive>>,
+    /// What members say of the global tier that have one.
+    pub tiers: OrdMap<NodeId, Reach>,
     /// Their names.
     pub names: OrdMap<Name, SegmentId>,
     /// The last epochs of names that are free again.
@@ -139,8 +144,20 @@ impl State {
         if !self.segments.get(&segment.id).is_some_and(derives_the_same) {
             self.take(segment.id);
             self.derive(&segment);
+            self.forget_objects(&segment);
         }
         self.segments.insert(segment.id, Arc::new(segment));
+    }
+
+    /// What a version has in the tier goes with it: nothing refers to it any more.
+    fn forget_objects(&mut self, segment: &Segment) {
+        let Some(archive) = self.archives.get(&segment.id) else { return };
+        let is_kept = |version: &Version| segment.versions.contains_key(version);
+        if !archive.objects.keys().chain(archive.ended.keys()).all(is_kept) {
+            let mut archive = Archive::clone(archive);
+            archive.retain(is_kept);
+            self.archives.insert(segment.id, Arc::new(archive));
+        }
     }
 
     fn derive(&mut self, segment: &Segment) {

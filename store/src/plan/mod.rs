@@ -5,6 +5,7 @@
 //! - [`source`]: whom to ask for a copy, in which order;
 //! - [`collect`]: whether a file on disk may go;
 //! - [`adopt`]: whether a copy that was brought along is one of this cluster's;
+//! - [`archive`]: which versions wait for the global tier, and who takes each there;
 //! - [`drain`]: what ties a node that is emptied or removed;
 //! - [`handover`]: to whom a leader without room, or one that leaves, gives the lead;
 //! - [`liveness`]: whom the leader marks up or down;
@@ -12,6 +13,7 @@
 //! - [`voters`]: who votes.
 
 pub mod adopt;
+pub mod archive;
 pub mod collect;
 pub mod drain;
 pub mod enough;

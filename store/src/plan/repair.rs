@@ -1,12 +1,16 @@
 //! Which copies are to be made again, and which are not needed.
 //!
 //! A version wants N + 1 good copies, the owner's among them, on nodes that stay (R9). One that lacks some gets one at a
-//! time, the poorest first. One that has them all lets go of what it does not need: lost copies, those on nodes that are
+//! time, the poorest first: from a node that has one, or else from the global tier. One that has them all lets go of what it does not need: lost copies, those on nodes that are
 //! being emptied, one too many (R8).
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
-use crate::id::{CopyId, NodeId, SegmentId};
+use imbl::OrdMap;
+
+use crate::archive::Archive;
+use crate::id::{CopyId, NodeId, SegmentId, TierId};
 use crate::plan::place::{Candidate, Wish, place};
 use crate::segment::{Copy, CopyState, Segment, Version, VersionRecord};
 
@@ -17,6 +21,8 @@ pub struct Site {
     pub candidate: Candidate,
     /// Down for so long that its copies are not counted on any more.
     pub gone: bool,
+    /// The global tier that it reaches.
+    pub tier: Option<TierId>,
 }
 
 /// What a plan goes by, beside the state.
@@ -30,6 +36,8 @@ pub struct Rule {
     pub arriving: BTreeMap<NodeId, u64>,
     /// Nodes that failed to take a copy, or to let it go, a while ago.
     pub failed: BTreeSet<(SegmentId, Version, NodeId)>,
+    /// What segments have in the global tier.
+    pub archives: OrdMap<SegmentId, Arc<Archive>>,
 }
 
 /// What is to be done.
@@ -104,7 +112,7 @@ pub struct Stuck {
 /// Why a version cannot get a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
-    /// No node that is up has a good copy.
+    /// No node that is up has a good copy, and none reaches one in the global tier.
     NoSource,
     /// No node is left that is up, stays, has room for it and has none yet.
     NoTarget,
@@ -183,10 +191,12 @@ impl<'a> Planner<'a> {
         if full && self.steps.peek().is_some_and(|last| matches!(last, Step::Make { .. }) && *last.case() <= of) {
             return;
         }
-        if !record.durable().any(|copy| self.is_up(copy.node)) {
+        let held = record.durable().any(|copy| self.is_up(copy.node));
+        let tier = self.tier_of(&of).filter(|_| !held);
+        if !held && tier.is_none() {
             return self.give_up(Stuck { of, why: Why::NoSource });
         }
-        match self.target(of, record) {
+        match self.target(of, record, tier) {
             Some(to) => {
                 let taken = self.candidates.iter_mut().find(|candidate| candidate.node == to);
                 taken.into_iter().for_each(|candidate| candidate.bytes = candidate.bytes.saturating_add(of.size));
@@ -196,14 +206,24 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A node that lost its copy takes the new one; else the one that a save would choose.
-    fn target(&self, of: Case, record: &VersionRecord) -> Option<NodeId> {
+    /// The tier that has a good object of the version, if a node that takes copies reaches it.
+    fn tier_of(&self, of: &Case) -> Option<TierId> {
+        let object = self.rule.archives.get(&of.segment)?.objects.get(&of.version)?;
+        let reached = self.sites.values().any(|site| site.tier == Some(object.tier) && site.candidate.up);
+        Some(object.tier).filter(|_| object.state == CopyState::Durable && reached)
+    }
+
+    /// A node that lost its copy takes the new one; else the one that a save would choose. Only one that reaches the tier, if
+    /// that is where it comes from.
+    fn target(&self, of: Case, record: &VersionRecord, tier: Option<TierId>) -> Option<NodeId> {
+        let reaches = |node: &NodeId| tier.is_none() || self.sites.get(node).is_some_and(|site| site.tier == tier);
         let failed = |node: &NodeId| self.rule.failed.contains(&(of.segment, of.version, *node));
         let holders: BTreeSet<NodeId> = record.durable().map(|copy| copy.node).collect();
         let beside: BTreeSet<NodeId> = holders.iter().copied().filter(|node| self.counts(*node)).collect();
         let losers: BTreeSet<NodeId> = record.copies.iter().map(|copy| copy.node).collect();
         let all = || self.candidates.iter().map(|candidate| candidate.node);
-        let out: BTreeSet<NodeId> = all().filter(|node| holders.contains(node) || failed(node)).collect();
+        let out: BTreeSet<NodeId> =
+            all().filter(|node| holders.contains(node) || failed(node) || !reaches(node)).collect();
         let elsewhere = all().filter(|node| !losers.contains(node));
         let tie = u64::from_le_bytes(last_bytes(of.segment)) ^ of.version.0;
         let wish = |without| Wish { owner: None, count: 1, size: of.size, without, beside: beside.clone(), tie };

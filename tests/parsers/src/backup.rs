@@ -5,7 +5,7 @@ use cairn_store::meta::{Backup, RestoreStep, State};
 use crate::{crc, named};
 
 /// The fixture of the store's own tests: every kind of record.
-const BACKUP_V1: &[u8] = include_bytes!("../../../store/fixtures/backup-v1.bin");
+const BACKUP_V1: &[u8] = include_bytes!("../../../store/fixtures/backup-v1-of-6.bin");
 
 /// The file's bytes, as they are and with every checksum mended.
 pub fn run(bytes: &[u8]) {
@@ -23,7 +23,7 @@ fn read(bytes: &[u8]) {
     assert!(matches!(steps.last(), Some(RestoreStep::End { .. })));
     let segments = steps.iter().map(|step| match step {
         RestoreStep::Segments { segments, .. } => segments.len(),
-        RestoreStep::Begin { .. } | RestoreStep::End { .. } => 0,
+        RestoreStep::Begin { .. } | RestoreStep::Archives { .. } | RestoreStep::End { .. } => 0,
     });
     let with_versions = backup.state.segments.values().filter(|segment| !segment.versions.is_empty());
     assert_eq!(segments.sum::<usize>(), with_versions.count());

@@ -11,6 +11,7 @@ use cairn_client::api::{
 use cairn_client::codec;
 use cairn_node::raft::rpc::{self, NotNow, PeerRequest, PeerResponse, Stopped};
 use cairn_node::raft::types::{Types, Vote};
+use cairn_store::archive::Policy;
 use cairn_store::id::{CopyId, Incarnation, RequestId};
 use cairn_store::meta::Command;
 use cairn_store::node::{Profile, Role};
@@ -100,6 +101,7 @@ pub fn client_seeds() -> Vec<(String, Vec<u8>)> {
         if_version: Some(Version(4)),
         epoch: None,
         labels: [("app".to_owned(), "postgres".to_owned())].into(),
+        archive: Some(Policy::Every(3)),
     };
     let load = LoadRequest {
         request: id,
@@ -110,6 +112,7 @@ pub fn client_seeds() -> Vec<(String, Vec<u8>)> {
         claim: true,
         lease: Some(Duration::from_secs(5)),
         stale: false,
+        from_tier: true,
     };
     let address = |port: u16| format!("127.0.0.1:{port}");
     let profile = Profile {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bincode::Options;
 use cairn_client::wire::{
-    self, AskBackup, BODY_BYTES_MAX, BackupAnswer, Body, Greeting, HEADER_BYTES, Header, Kind, Offer, Pull,
+    self, AskBackup, BODY_BYTES_MAX, BackupAnswer, BackupOf, Body, Greeting, HEADER_BYTES, Header, Kind, Offer, Pull,
     PullAnswer, Push, PushAnswer, PushDone, Refusal, RefusalCode, Sealed, Welcome,
 };
 use cairn_node::raft::types::{Types, Vote};
@@ -101,7 +101,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     named([
         ("client", sent(&Greeting::Client)),
         ("conversation", conversation.concat()),
-        ("ask-backup", sent(&AskBackup { wait: Duration::from_secs(30) })),
+        ("ask-backup", sent(&AskBackup { wait: Duration::from_secs(30), of: BackupOf::Stored(None) })),
         ("backup-answer", [sent(&BackupAnswer(Ok(()))), sent(&BackupAnswer(Err(refusal())))].concat()),
         ("welcome", sent(&Welcome(Ok(())))),
         ("refused", sent(&Welcome(Err(refusal())))),

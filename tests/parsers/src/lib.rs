@@ -8,6 +8,7 @@
 //! - [`calls`]: tarpc's messages through the codec: a client's, and a member's;
 //! - [`toc`]: the `.toc` of a copy; [`snapshot`], [`backup`]: the replicated state; [`log`]: Raft's log on disk;
 //! - [`names`]: names and ids; [`config`]: a node's configuration; [`identity`]: its `node.toml`;
+//! - [`tier`]: keys and manifests of the global tier;
 //! - [`tree`]: a folder out of a tar stream;
 //! - `crc`: checksums mended, so that what lies behind them is reached too.
 
@@ -27,6 +28,7 @@ pub mod identity;
 pub mod log;
 pub mod names;
 pub mod snapshot;
+pub mod tier;
 pub mod toc;
 pub mod tree;
 
@@ -49,7 +51,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "frames", run: frames::run, seeds: frames::seeds },
     Target { name: "client_calls", run: calls::client, seeds: calls::client_seeds },
     Target { name: "member_calls", run: calls::member, seeds: calls::member_seeds },
@@ -62,6 +64,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "tree", run: tree::run, seeds: tree::seeds },
     Target { name: "config", run: config::run, seeds: config::seeds },
     Target { name: "identity", run: identity::run, seeds: identity::seeds },
+    Target { name: "tier", run: tier::run, seeds: tier::seeds },
 ];
 
 /// Runs one of them.

@@ -92,7 +92,7 @@ fn compare(
             digest: found.digest,
             created: WallTime(0),
             epoch: detail.summary.epoch,
-            owner: ids.get(&acknowledged.owner).copied().unwrap_or(NodeId(0)),
+            owner: acknowledged.owner.as_ref().and_then(|owner| ids.get(owner)).copied().unwrap_or(NodeId(0)),
             request: RequestId(Uuid::nil()),
             wanted: acknowledged.needed,
             copies,

@@ -1,6 +1,7 @@
-//! What can be typed. `agent`: the failover agent; `member`: nodes; `ownership`: claims and leases; `recovery`: backups, and clusters that begin with one.
+//! What can be typed. `agent`: the failover agent; `global`: the global tier; `member`: nodes; `ownership`: claims and leases; `recovery`: backups, and clusters that begin with one.
 
 mod agent;
+mod global;
 mod member;
 mod ownership;
 mod recovery;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use cairn_client::dial::Client;
 use cairn_client::fetch::Range;
 use cairn_client::request;
+use cairn_store::archive::Policy;
 use cairn_store::id::RequestId;
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
@@ -29,6 +31,7 @@ use crate::output::{Format, Output};
 use crate::report::Report;
 
 pub(crate) use agent::{FollowArgs, GuardArgs, RunArgs, WardArgs};
+pub(crate) use global::{AdoptArgs, GlobalCommand, StoredArgs};
 pub(crate) use member::{DrainArgs, NodeCheckArgs, NodeCommand, NodeLsArgs, NodeNameArgs, NodeRemoveArgs};
 use ownership::lease;
 pub(crate) use ownership::{ClaimArgs, ReleaseArgs, RenewArgs};
@@ -146,6 +149,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
+    /// Look at the global tier, an object store, and begin a cluster with it.
+    Global {
+        #[command(subcommand)]
+        command: GlobalCommand,
+    },
     /// Keep what the cluster knows in a file, and begin another cluster with it.
     Meta {
         #[command(subcommand)]
@@ -225,12 +233,16 @@ pub(crate) struct CopiesArgs {
     /// Durable copies on so many other nodes.
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(..=i64::from(REPLICAS_MAX)))]
     pub(crate) replicas: u8,
-    /// When a save is done: with durable copies on all of those nodes, on more than half, on one, or on this one.
+    /// When a save is done: with durable copies on all of those nodes, on more than half, on one, or on this one; or on this one and in
+    /// the global tier.
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) ack: AckArg,
     /// How many versions to keep.
     #[arg(long, allow_negative_numbers = true, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_MAX)))]
     pub(crate) keep: u32,
+    /// Which versions go into the global tier from now on: always, background (the newest), every:K, or never.
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) archive: Option<Policy>,
 }
 
 impl SaveArgs {
@@ -245,6 +257,7 @@ pub(crate) enum AckArg {
     Quorum,
     One,
     Local,
+    Global,
 }
 
 impl From<AckArg> for Ack {
@@ -254,8 +267,14 @@ impl From<AckArg> for Ack {
             AckArg::Quorum => Self::Quorum,
             AckArg::One => Self::One,
             AckArg::Local => Self::Local,
+            AckArg::Global => Self::Global,
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FromArg {
+    Global,
 }
 
 #[derive(Debug, clap::Args)]
@@ -280,6 +299,9 @@ pub(crate) struct LoadArgs {
     /// Without a quorum, by what the node knows: it may be old, and gives no ownership.
     #[arg(long, conflicts_with = "claim")]
     pub(crate) stale: bool,
+    /// Only from there: the global tier.
+    #[arg(long, value_enum, value_name = "SOURCE", conflicts_with = "stale")]
+    pub(crate) from: Option<FromArg>,
     /// Write only these bytes; not of a tree's folder.
     #[arg(long, value_name = "OFFSET:LEN", value_parser = range, requires = "out")]
     pub(crate) range: Option<Range>,

@@ -7,7 +7,7 @@ use cairn_client::deliver;
 use cairn_client::dial::Client;
 use cairn_client::load::LoadOptions;
 
-use crate::args::LoadArgs;
+use crate::args::{FromArg, LoadArgs};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -32,6 +32,7 @@ pub(crate) async fn run(client: &Client, args: LoadArgs, output: &Output) -> Res
             claim: args.claim,
             lease: args.lease,
             stale: args.stale,
+            from_tier: args.from == Some(FromArg::Global),
             output: destination,
             range: args.range,
             observer: progress.observer(),

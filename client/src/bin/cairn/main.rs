@@ -3,7 +3,7 @@
 //! - `args`: what can be typed;
 //! - a file per command: `save`, `load`, `ls`, `show`, `history`, `rm`, `pin`, `watch`, `claim`, `renew`, `release`,
 //!   `follow`, `node`,
-//!   `drain`, `cluster`, `recover`, `recovery`, `meta`, `bench`, `completions`, `man`;
+//!   `drain`, `cluster`, `global`, `recover`, `recovery`, `meta`, `bench`, `completions`, `man`;
 //! - `run/`: the failover agent;
 //! - `views`: what each prints, as JSON and as a table; `output`: where it goes;
 //! - `daemon`: where the daemon's program is; `confirm`: asks before what cannot be undone;
@@ -18,6 +18,7 @@ mod confirm;
 mod daemon;
 mod drain;
 mod follow;
+mod global;
 mod history;
 mod load;
 mod ls;
@@ -45,7 +46,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Args, ClusterCommand, Command, MetaCommand, NodeCommand};
+use crate::args::{Args, ClusterCommand, Command, GlobalCommand, MetaCommand, NodeCommand};
 use crate::output::Output;
 use crate::report::Report;
 use crate::waiting::Waiting;
@@ -98,6 +99,7 @@ async fn run_until_signal(args: Args, output: &Output) -> Result<u8, Report> {
             | Command::Watch(_)
             | Command::Follow(_)
             | Command::Node { command: NodeCommand::Ls(_) | NodeCommand::Show(_) | NodeCommand::Check(_) }
+            | Command::Global { command: GlobalCommand::Status | GlobalCommand::Backup(_) }
             | Command::Meta { command: MetaCommand::Backup(_) | MetaCommand::Inspect(_) }
             | Command::Cluster {
                 command: ClusterCommand::Status
@@ -159,6 +161,9 @@ async fn carry_out(args: Args, output: &Output, waiting: &Waiting) -> Result<u8,
         Command::Cluster { command: ClusterCommand::Repairs } => cluster::repairs(&client, output).await,
         Command::Cluster { command: ClusterCommand::Recover(args) } => recover::run(&globals, &args),
         Command::Cluster { command: ClusterCommand::Recovery(args) } => recovery::run(&client, args, output).await,
+        Command::Global { command: GlobalCommand::Status } => global::status(&client, output).await,
+        Command::Global { command: GlobalCommand::Backup(args) } => global::backup(&client, args, output).await,
+        Command::Global { command: GlobalCommand::Adopt(args) } => global::adopt(&client, args, output).await,
         Command::Meta { command: MetaCommand::Backup(args) } => meta::backup(&client, args, output).await,
         Command::Meta { command: MetaCommand::Inspect(args) } => meta::inspect(&args, output).await,
         Command::Meta { command: MetaCommand::Restore(args) } => meta::restore(&client, args, output).await,

@@ -28,8 +28,19 @@ pub(crate) async fn restore(client: &Client, args: RestoreArgs, output: &Output)
     let RestoreArgs { file, yes, dry_run } = args;
     // Read to its end before anything is changed.
     let backup = read(file).await?;
+    begin(client, &backup, yes, dry_run, output).await
+}
+
+/// Has a cluster without segments begin with a backup, wherever it comes from.
+pub(crate) async fn begin(
+    client: &Client,
+    backup: &Backup,
+    yes: bool,
+    dry_run: bool,
+    output: &Output,
+) -> Result<u8, Report> {
     let hello = client.hello().await?;
-    check_target(client, &backup).await?;
+    check_target(client, backup).await?;
     if !dry_run {
         if !yes {
             let count = backup.state.segments.len();
@@ -37,9 +48,9 @@ pub(crate) async fn restore(client: &Client, args: RestoreArgs, output: &Output)
             confirm(question, "nothing is restored".into()).await?;
         }
         let total = u64::try_from(backup.state.segments.len()).unwrap_or(u64::MAX);
-        client.restore(&backup, counted("restoring", total)).await?;
+        client.restore(backup, counted("restoring", total)).await?;
     }
-    output.print(&views::Restored::new(hello.cluster, &backup, !dry_run))?;
+    output.print(&views::Restored::new(hello.cluster, backup, !dry_run))?;
     Ok(0)
 }
 

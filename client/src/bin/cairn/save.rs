@@ -22,6 +22,7 @@ pub(crate) async fn run(client: &Client, args: SaveArgs, output: &Output) -> Res
             replicas: args.copies.replicas,
             ack: args.copies.ack.into(),
             keep: args.copies.keep,
+            archive: args.copies.archive,
             if_version: args.if_version,
             epoch: args.epoch,
             labels: args.labels(),

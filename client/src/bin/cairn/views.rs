@@ -3,6 +3,7 @@
 //! Every key is always there, in this order; what is unknown is `null`.
 
 mod cluster;
+mod global;
 mod member;
 mod news;
 mod recovery;
@@ -19,6 +20,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 pub(crate) use cluster::{Health, Node, Nodes, Peers, Repairs, Status};
+pub(crate) use global::GlobalStatus;
 pub(crate) use member::{Check, Drain, ONE_VOTER, Removal, left_on};
 pub(crate) use news::{Followed, News};
 pub(crate) use recovery::{Backup, Recovery, Restored};
@@ -54,6 +56,11 @@ pub(crate) fn now() -> String {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds in words.
+fn span(millis: u64) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(millis))
 }
 
 fn bytes(count: u64) -> String {

@@ -114,8 +114,15 @@ pub(crate) struct PrintArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct FsckArgs {
     /// The node's folder: `node.dir` of its configuration.
-    #[arg(long)]
-    pub(crate) dir: PathBuf,
+    #[arg(long, required_unless_present = "config")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The configuration of the node, in TOML, instead of its folder.
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub(crate) config: Option<PathBuf>,
+    /// Compare the global tier too, and read every object there: that of `global.url`, or of a cairnd.toml in the folder, unless its
+    /// URL is given.
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) global: Option<String>,
     /// How to print: for people, as one JSON document, or as one JSON object for each finding.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,

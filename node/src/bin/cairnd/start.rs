@@ -87,6 +87,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         net: Arc::new(SocketNet),
         disk: Arc::new(FileDisk::open(folder.disk.dir()).map_err(unusable)?),
         catalogue: catalogue.clone(),
+        objects: config.objects()?,
     };
     let node = tokio::select! {
         started = Node::start(config.settings()?, identity, env, log) => started.map_err(unusable)?,

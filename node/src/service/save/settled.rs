@@ -1,6 +1,7 @@
 //! What became of a request before: a retry gets the same answer (R6), and a refusal is the last word.
 
 use cairn_client::api::{Code, Error, Replica, Saved};
+use cairn_store::archive::Object;
 use cairn_store::digest::Digest;
 use cairn_store::id::{NodeId, SegmentId};
 use cairn_store::meta::{Command, Commit, Outcome, Rejection, State};
@@ -24,11 +25,12 @@ impl Save {
                 epoch: *epoch,
                 size: *size,
                 digest: *digest,
-                // Another node may have been asked before, at the same address.
-                owner: state.committer(commit).and_then(name_of).unwrap_or_else(|| self.core.profile.name.clone()),
+                // Another node may have been asked before, at the same address, and be removed by now.
+                owner: state.committer(commit).and_then(name_of),
                 replicas: Vec::new(),
                 ack: self.request.ack,
                 bytes_sent: 0,
+                archived: is_published(state, *segment, *version),
             }),
             _ => None,
         })
@@ -61,10 +63,11 @@ impl Save {
             epoch: record.epoch,
             size: record.size,
             digest: record.digest,
-            owner: name_of(record.owner).unwrap_or_else(|| self.core.profile.name.clone()),
+            owner: name_of(record.owner),
             replicas: others.filter_map(|c| Some(Replica { node: name_of(c.node)?, state: c.state })).collect(),
             ack: self.request.ack,
             bytes_sent: 0,
+            archived: is_published(state, segment.id, *version),
         })
     }
 
@@ -102,4 +105,8 @@ impl Save {
             Ok(Err(_)) | Err(_) => Err(error.unknown()),
         }
     }
+}
+
+fn is_published(state: &State, segment: SegmentId, version: Version) -> bool {
+    state.object_of(segment, version).is_some_and(Object::is_whole)
 }

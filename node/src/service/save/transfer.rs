@@ -11,9 +11,10 @@ use cairn_client::api::{Code, Error, Replica, SaveRequest};
 use cairn_client::wire::{Push, RefusalCode};
 use cairn_store::digest::BlockTable;
 use cairn_store::id::NodeId;
+use cairn_store::meta::State;
 use cairn_store::plan::enough::{Standing, Verdict, enough};
 use cairn_store::plan::place::{Wish, able, place, unable};
-use cairn_store::segment::{CopyState, Receipt, Version};
+use cairn_store::segment::{Ack, CopyState, Receipt, Version};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::own::keep_own;
@@ -142,6 +143,36 @@ impl Transfer {
         self.receipts.keys().filter(|node| **node != core.me()).filter_map(replica).collect()
     }
 
+    /// A copy from which the bytes can get into the global tier, once there is one: this node's own if it reaches the tier; none
+    /// if there will be none.
+    pub(super) async fn archivist(&mut self) -> Result<Option<Receipt>, Error> {
+        loop {
+            let (core, me) = (self.order.core.clone(), self.order.core.me());
+            let state = core.now().state;
+            let reaches = |node: &NodeId| core.reaches_tier(&state, *node);
+            let own = self.receipts.get(&me).filter(|own| reaches(&own.node));
+            let found = own.or_else(|| self.receipts.values().find(|receipt| reaches(&receipt.node)));
+            if let Some(found) = found {
+                return Ok(Some(*found));
+            }
+            if !self.pending.iter().any(reaches) {
+                return Ok(None);
+            }
+            let Some(news) = self.news.recv().await else { return Ok(None) };
+            self.take(news)?;
+        }
+    }
+
+    /// Whether a copy must go to a node that reaches the global tier, because none does or will that has one.
+    fn lacks_archivist(&self, state: &State) -> bool {
+        let core = &self.order.core;
+        let reaches = |node: &NodeId| core.reaches_tier(state, *node);
+        self.order.request.ack == Ack::Global
+            && !reaches(&core.me())
+            && !self.pending.iter().any(reaches)
+            && !self.others().any(|node| reaches(&node))
+    }
+
     /// Goes on after the commit until all copies that were wanted are there: late receipts become confirmations (R9).
     pub(super) fn go_on(mut self, version: Version) {
         if self.pending.is_empty() {
@@ -266,9 +297,20 @@ impl Transfer {
     /// Pushes to as many targets as are lacking, if there are candidates.
     fn push_to_more(&mut self) {
         let core = self.order.core.clone();
+        let state = core.now().state;
+        if self.lacks_archivist(&state) {
+            let reaches = |node: &NodeId| core.reaches_tier(&state, *node);
+            let others = state.members.keys().copied().filter(|node| !reaches(node));
+            let without = self.wish.without.iter().copied().chain(others).collect();
+            let wish = Wish { count: 1, without, beside: self.others().collect(), ..self.wish.clone() };
+            for node in place(&candidates(&state), &wish) {
+                self.pending.insert(node);
+                self.push_to(node);
+            }
+        }
         self.wish.beside = self.pending.iter().copied().chain(self.others()).collect();
         self.wish.count = usize::from(self.order.request.replicas).saturating_sub(self.wish.beside.len());
-        for node in place(&candidates(&core.now().state), &self.wish) {
+        for node in place(&candidates(&state), &self.wish) {
             self.pending.insert(node);
             self.push_to(node);
         }

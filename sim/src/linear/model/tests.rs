@@ -94,7 +94,7 @@ fn a_load_that_takes_over_may_give_what_its_node_saved_since() {
         version: Version(version),
         epoch: Epoch(epoch),
         digest: Digest::of(bytes),
-        owner: "n2".parse().unwrap(),
+        owner: Some("n2".parse().unwrap()),
     };
     let first = call(save(b"a"), 0, Some((at(10), saved(1, 1, b"a"))));
     let loaded = |epoch| Told::Loaded {

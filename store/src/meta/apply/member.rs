@@ -121,6 +121,7 @@ impl State {
         }
         self.members.remove(&node);
         self.down.remove(&node);
+        self.tiers.remove(&node);
         self.removed.insert(node, incarnation);
         if self.removed.len() > REMOVED_MAX
             && let Some(first) = self.removed.keys().next().copied()

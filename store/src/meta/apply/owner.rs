@@ -212,6 +212,7 @@ impl State {
             self.epochs.insert(segment.name.clone(), segment.epoch);
             self.remember_gone(id, self.time.after(COMMIT_WINDOW));
             self.leases.remove(&id);
+            self.archives.remove(&id);
         }
     }
 

@@ -10,6 +10,7 @@ pub(super) fn of(command: &Command) -> Option<Request> {
     match command {
         Command::Register { request, .. }
         | Command::Commit { request, .. }
+        | Command::Save { request, .. }
         | Command::Claim { request, .. }
         | Command::Lease { request, .. }
         | Command::Renew { request, .. }
@@ -34,7 +35,11 @@ pub(super) fn of(command: &Command) -> Option<Request> {
         | Command::Readmit { .. }
         | Command::Restored { .. }
         | Command::Resume
-        | Command::Lapse { .. } => None,
+        | Command::Lapse { .. }
+        | Command::Reach { .. }
+        | Command::Deposited { .. }
+        | Command::LoseObject { .. }
+        | Command::Refile { .. } => None,
     }
 }
 
@@ -42,7 +47,10 @@ pub(super) fn of(command: &Command) -> Option<Request> {
 pub(super) fn fingerprint(command: &Command) -> u64 {
     let text = match command {
         Command::Register { name, owner, kind, .. } => format!("register {name} {owner} {kind:?}"),
-        Command::Commit { commit, .. } => commit_text(commit.segment, commit.owner, commit.digest, commit.size),
+        // The same save may be tried again when a node reaches the tier that did not before.
+        Command::Commit { commit, .. } | Command::Save { commit, .. } => {
+            commit_text(commit.segment, commit.owner, commit.digest, commit.size)
+        }
         // A claim is tried again with the head and the epoch that were seen then.
         Command::Claim { segment, node, .. } => format!("claim {segment} {node}"),
         Command::Lease { segment, node, span, .. } => format!("lease {segment} {node} {span:?}"),

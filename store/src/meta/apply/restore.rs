@@ -88,7 +88,7 @@ impl State {
         }
     }
 
-    fn origin_of(&self, source: Source) -> Result<&Origin, Rejection> {
+    pub(super) fn origin_of(&self, source: Source) -> Result<&Origin, Rejection> {
         let origin = self.origin.as_ref().ok_or(Rejection::NotRecovering)?;
         if origin.source == source { Ok(origin) } else { Err(Rejection::OtherSource(origin.source)) }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::SegmentId;
+use crate::meta::apply::archive::Filing;
 use crate::meta::command::{Commit, Outcome, Rejection, Reply, Request};
 use crate::meta::state::State;
 use crate::segment::{
@@ -12,7 +13,7 @@ use crate::segment::{
 use crate::time::WallTime;
 
 impl State {
-    pub(super) fn commit(&mut self, request: &Request, commit: &Commit, now: WallTime) -> Reply {
+    pub(super) fn commit(&mut self, request: &Request, commit: &Commit, filing: Filing, now: WallTime) -> Reply {
         let segment = self.segment(commit.segment)?;
         if let Some((version, record)) = segment.versions.iter().find(|(_, v)| v.request == request.id) {
             let (segment, version) = (commit.segment, *version);
@@ -33,6 +34,7 @@ impl State {
         check_bounds(commit, &labels)?;
         let copies = self.countable(commit);
         check_enough(commit, &copies)?;
+        let filing = self.check_filing(commit.ack, filing)?;
 
         let mut segment = Segment::clone(segment);
         let version = segment.head.next();
@@ -56,6 +58,7 @@ impl State {
         segment.versions.insert(version, Arc::new(record));
         retain(&mut segment);
         self.put(segment);
+        self.file(commit.segment, version, filing);
         let Commit { segment, epoch, digest, size, .. } = *commit;
         Ok(Outcome::Committed { segment, version, epoch, digest, size })
     }

@@ -19,7 +19,7 @@ fn every_answer_has_the_bytes_of_its_version() {
         state.remember_answer(ids::request(number), answer);
     }
     let written: Vec<u8> = state.records().flat_map(Result::unwrap).collect();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers-v5.bin");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/answers-v6.bin");
     if std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::write(&path, &written).unwrap();
     }
@@ -27,7 +27,13 @@ fn every_answer_has_the_bytes_of_its_version() {
     assert_eq!(State::read(&mut &kept[..]).unwrap().answers, state.answers);
     assert!(kept == written, "the same answers are written as other bytes");
     // Each version has kinds of refusals that the one before had not.
-    let older = [("answers-v4.bin", 4), ("answers-v3.bin", 9), ("answers-v2.bin", 15), ("answers-v1.bin", 17)];
+    let older = [
+        ("answers-v5.bin", 2),
+        ("answers-v4.bin", 6),
+        ("answers-v3.bin", 11),
+        ("answers-v2.bin", 17),
+        ("answers-v1.bin", 19),
+    ];
     for (name, fewer) in older {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
         let older = State::read(&mut &std::fs::read(&path).unwrap()[..]).unwrap().answers;
@@ -100,9 +106,13 @@ fn replies() -> Vec<Reply> {
         R::NoLease,
         R::NotLapsed,
     ];
+    // Since version 6.
+    let newest = [R::NoObject, R::Archived];
     let outcomes = done.iter().chain(&later).map(outcome);
-    assert!(outcomes.eq(0..done.len() + later.len()) && refused.iter().map(rejection).eq(0..refused.len()));
-    done.into_iter().map(Ok).chain(refused.into_iter().map(Err)).chain(later.into_iter().map(Ok)).collect()
+    let refusals = refused.iter().chain(&newest).map(rejection);
+    assert!(outcomes.eq(0..done.len() + later.len()) && refusals.eq(0..refused.len() + newest.len()));
+    let before = done.into_iter().map(Ok).chain(refused.into_iter().map(Err)).chain(later.into_iter().map(Ok));
+    before.chain(newest.into_iter().map(Err)).collect()
 }
 
 /// A new one does not compile here until it is added above.
@@ -164,5 +174,7 @@ fn rejection(rejection: &Rejection) -> usize {
         Rejection::Leased { .. } => 41,
         Rejection::NoLease => 42,
         Rejection::NotLapsed => 43,
+        Rejection::NoObject => 44,
+        Rejection::Archived => 45,
     }
 }

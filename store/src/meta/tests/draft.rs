@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{ids, script};
+use crate::archive::{ObjectReceipt, Policy, Reach};
 use crate::digest::Digest;
 use crate::id::{CopyId, NodeId, SegmentId};
 use crate::lease::{LEASE_MAX, LEASE_MIN};
@@ -64,6 +65,9 @@ enum What {
     Disown,
     Abandon,
     Remove,
+    Reach,
+    Deposited,
+    LoseObject,
 }
 
 /// A log, printed with an entry a line.
@@ -95,6 +99,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         6 => Just(What::Confirm), 5 => Just(What::Lose), 4 => Just(What::Claim), 2 => Just(What::Release), 2 => Just(What::Renew), 2 => Just(What::Lapse),
         2 => Just(What::Unregister), 2 => Just(What::Expire), 2 => Just(What::Pin), 1 => Just(What::Unpin),
         3 => Just(What::Retire), 2 => Just(What::Disown), 3 => Just(What::Abandon), 2 => Just(What::Remove),
+        1 => Just(What::Reach), 5 => Just(What::Deposited), 2 => Just(What::LoseObject),
     ];
     (ahead, prop::bool::weighted(0.9), prop::bool::weighted(0.1), by, lasts, what, any::<[u8; 32]>()).prop_map(
         |(ahead, own_term, elected, by, lasts, what, dice)| Draft { ahead, own_term, elected, by, lasts, what, dice },
@@ -172,7 +177,16 @@ impl Writer {
                 let segment = self.new_segment(dice, LogTime(self.state.time.0 + draft.ahead));
                 Command::Register { request, name, segment, owner: self.node(dice), kind: Kind::File }
             }
-            What::Commit => Command::Commit { request, commit: self.commit(dice) },
+            What::Commit => {
+                let commit = self.commit(dice);
+                if commit.ack != Ack::Global && dice.one_in(2) {
+                    return Command::Commit { request, commit };
+                }
+                let policies = [None, Some(Policy::Always), Some(Policy::Every(2)), Some(Policy::Every(0))];
+                let policy = policies[dice.below(7).saturating_sub(3) as usize];
+                let object = Some(self.object(dice)).filter(|_| !dice.one_in(3));
+                Command::Save { request, commit, policy, object }
+            }
             What::Confirm => {
                 let (segment, found) = self.segment(dice);
                 let found = found.cloned();
@@ -251,6 +265,38 @@ impl Writer {
                 let life = life.filter(|_| !dice.one_in(8));
                 Command::Remove { node, incarnation: life.unwrap_or_else(|| ids::incarnation(1 + dice.below(7))) }
             }
+            What::Reach => {
+                let node = self.node(dice);
+                let life = self.state.members.get(&node).map(|member| member.incarnation);
+                let incarnation = life.filter(|_| !dice.one_in(8)).unwrap_or_else(|| ids::incarnation(9));
+                let reach = [
+                    None,
+                    Some(Reach::Down(None)),
+                    Some(Reach::Down(Some(ids::tier(2)))),
+                    Some(Reach::Up(ids::tier(1))),
+                ];
+                let reach = reach[dice.below(4) as usize];
+                Command::Reach { node, incarnation, reach }
+            }
+            What::Deposited => {
+                let (segment, found) = self.segment(dice);
+                let found = found.cloned();
+                let version = dice.version(found.as_ref());
+                let receipt = self.object(dice);
+                let known = dice.known_object(&self.state, segment, version).filter(|_| dice.one_in(3));
+                let receipt = ObjectReceipt { object: known.unwrap_or(receipt.object), ..receipt };
+                let record = found.as_ref().and_then(|segment| segment.versions.get(&version));
+                let digest = record.filter(|_| !dice.one_in(8)).map_or(Digest::of(b"other"), |record| record.digest);
+                Command::Deposited { segment, version, digest, receipt }
+            }
+            What::LoseObject => {
+                let (segment, found) = self.segment(dice);
+                let version = dice.version(found);
+                let finding = if dice.one_in(2) { Finding::Corrupt } else { Finding::Missing };
+                let object = dice.known_object(&self.state, segment, version).filter(|_| !dice.one_in(8));
+                let object = object.unwrap_or_else(|| ids::copy(1 + dice.below(self.copies + 1)));
+                Command::LoseObject { segment, version, object, finding }
+            }
             What::Unpin => {
                 let (segment, found) = self.segment(dice);
                 let version = dice.version(found);
@@ -269,7 +315,10 @@ impl Writer {
                     request.until = later;
                     *segment = self.fresh_segment();
                 }
-                Command::Commit { request, .. } | Command::Claim { request, .. } | Command::Lease { request, .. } => {
+                Command::Commit { request, .. }
+                | Command::Save { request, .. }
+                | Command::Claim { request, .. }
+                | Command::Lease { request, .. } => {
                     request.until = later;
                 }
                 _ => {}
@@ -296,7 +345,7 @@ impl Writer {
             digest: Digest::of(&[u8::try_from(dice.below(3)).unwrap()]),
             receipts,
             wanted: u8::try_from(dice.below(4)).unwrap(),
-            ack: [Ack::Local, Ack::One, Ack::Quorum, Ack::All][dice.below(4) as usize],
+            ack: [Ack::Local, Ack::One, Ack::Quorum, Ack::All, Ack::Global][dice.below(5) as usize],
             keep: u32::try_from(1 + dice.below(3)).unwrap(),
             labels: BTreeMap::from([("k".into(), "v".repeat(dice.below(3) as usize))]),
         }
@@ -309,6 +358,12 @@ impl Writer {
         let until = [0, 0, 60 * MINUTE, 60 * MINUTE, 60 * MINUTE][dice.below(5) as usize] + self.state.time.0;
         let until = if dice.one_in(10) { self.state.time.0.saturating_sub(1) } else { until };
         Receipt { copy: ids::copy(copy), node: self.node(dice), until: LogTime(until) }
+    }
+
+    /// As of a copy.
+    fn object(&mut self, dice: &mut Dice<'_>) -> ObjectReceipt {
+        let Receipt { copy, until, .. } = self.receipt(dice);
+        ObjectReceipt { object: copy, tier: ids::tier(1 + dice.below(2)), until }
     }
 
     /// Mostly new; sometimes one that is registered, or that was and is still known to be gone at `clock`.
@@ -366,6 +421,14 @@ impl Dice<'_> {
     fn version(&mut self, segment: Option<&Segment>) -> Version {
         let head = segment.map_or(1, |segment| segment.head.0);
         Version([head, head, head.saturating_sub(1), head.saturating_sub(2), head + 1][self.below(5) as usize])
+    }
+
+    /// An object that the version has, or had.
+    fn known_object(&mut self, state: &State, segment: SegmentId, version: Version) -> Option<CopyId> {
+        let archive = state.archive(segment)?;
+        let ended = archive.ended.get(&version).into_iter().flatten().copied();
+        let known: Vec<_> = archive.objects.get(&version).map(|object| object.id).into_iter().chain(ended).collect();
+        known.get(self.below(known.len() as u64 + 1) as usize).copied()
     }
 
     /// A copy that the version lists, or remembers.

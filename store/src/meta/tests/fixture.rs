@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ids, script};
+use crate::archive::{Archive, Object, Policy, Reach};
 use crate::digest::Digest;
 use crate::lease::Lease;
 use crate::meta::apply::Position;
@@ -13,15 +14,15 @@ use crate::meta::invariant::violations;
 use crate::meta::snapshot::SnapshotError;
 use crate::meta::state::{Origin, Phase, State};
 use crate::node::Role;
-use crate::segment::{Ack, Epoch, Kind, Receipt, Version};
+use crate::segment::{Ack, CopyState, Epoch, Kind, Receipt, Version};
 use crate::time::{LogTime, WallTime};
 
 /// `UPDATE_FIXTURE=1` writes it again. After a release that needs a new version of the format, and a migration.
 #[test]
-fn the_snapshot_of_version_5_is_written_and_read() {
+fn the_snapshot_of_version_6_is_written_and_read() {
     let state = state();
     let written: Vec<u8> = state.records().flat_map(Result::unwrap).collect();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v5.bin");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v6.bin");
     if std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::write(&path, &written).unwrap();
     }
@@ -30,7 +31,14 @@ fn the_snapshot_of_version_5_is_written_and_read() {
     assert!(kept == written, "the same state is written as other bytes");
 }
 
-/// It has no leases.
+/// It has nothing of the global tier.
+#[test]
+fn the_snapshot_of_version_5_is_read() {
+    let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v5.bin")).unwrap();
+    assert_eq!(State::read(&mut &kept[..]).unwrap(), before_tiers());
+}
+
+/// Nor leases.
 #[test]
 fn the_snapshot_of_version_4_is_read() {
     let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/snapshot-v4.bin")).unwrap();
@@ -74,6 +82,31 @@ fn a_snapshot_that_says_something_twice_is_refused() {
 
 /// Every kind of record, and most of what can be in one.
 pub(super) fn state() -> State {
+    let mut state = before_tiers();
+    state.tiers = [
+        (ids::node(1), Reach::Up(ids::tier(1))),
+        (ids::node(2), Reach::Down(None)),
+        (ids::node(3), Reach::Down(Some(ids::tier(2)))),
+    ]
+    .into_iter()
+    .collect();
+    let archived = state.segments.values().find(|segment| segment.versions.len() > 1).unwrap().id;
+    let object = |number, published, state| Object {
+        id: ids::copy(number),
+        tier: ids::tier(number),
+        cluster: ids::cluster(number),
+        published,
+        state,
+    };
+    let objects =
+        [(Version(1), object(1, true, CopyState::Durable)), (Version(2), object(7, false, CopyState::Missing))];
+    let ended = [(Version(2), vec![ids::copy(20), ids::copy(21)])].into();
+    let archive = Archive { policy: Some(Policy::Every(300)), objects: objects.into(), ended };
+    state.archives.insert(archived, Arc::new(archive));
+    state
+}
+
+pub(super) fn before_tiers() -> State {
     let mut state = before_leases();
     let owned = state.segments.values().find(|segment| segment.owner.is_some()).unwrap().id;
     state.leases.insert(owned, Lease::given(LogTime(7), Duration::from_millis(2500)));

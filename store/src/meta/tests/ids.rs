@@ -1,8 +1,8 @@
-//! Short ids: `S1`, `c1`, `r1`, `i1` and `k1` stand for fixed UUIDs, `n1` for a node.
+//! Short ids: `S1`, `c1`, `r1`, `i1`, `k1` and `t1` stand for fixed UUIDs, `n1` for a node.
 
 use uuid::Uuid;
 
-use crate::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
+use crate::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId, TierId};
 
 pub(super) fn segment(number: u64) -> SegmentId {
     SegmentId(uuid('S', number))
@@ -22,6 +22,10 @@ pub(super) fn incarnation(number: u64) -> Incarnation {
 
 pub(super) fn cluster(number: u64) -> ClusterId {
     ClusterId(uuid('k', number))
+}
+
+pub(super) fn tier(number: u64) -> TierId {
+    TierId(uuid('t', number))
 }
 
 pub(super) fn node(number: u64) -> NodeId {

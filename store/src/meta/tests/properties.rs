@@ -173,7 +173,7 @@ proptest! {
                 (Command::Register { request, .. }, Ok(Outcome::Registered { segment, .. })) => {
                     registered.entry((request.id, *segment)).or_insert(reply.clone())
                 }
-                (Command::Commit { request, commit }, Ok(_)) => {
+                (Command::Commit { request, commit } | Command::Save { request, commit, .. }, Ok(_)) => {
                     committed.entry((request.id, commit.segment, commit.after)).or_insert(reply.clone())
                 }
                 _ => continue,
@@ -271,7 +271,10 @@ proptest! {
         for (at, entry) in log.0 {
             let known = state.clone();
             let reply = state.apply(at, &entry);
-            let (Command::Commit { request, commit }, Ok(Outcome::Committed { version, .. })) = (&entry.command, &reply)
+            let (
+                Command::Commit { request, commit } | Command::Save { request, commit, .. },
+                Ok(Outcome::Committed { version, .. }),
+            ) = (&entry.command, &reply)
             else {
                 continue;
             };
@@ -340,6 +343,7 @@ fn request(command: &Command) -> Option<(RequestId, LogTime)> {
     match command {
         Command::Register { request, .. }
         | Command::Commit { request, .. }
+        | Command::Save { request, .. }
         | Command::Claim { request, .. }
         | Command::Lease { request, .. }
         | Command::Renew { request, .. }
@@ -354,7 +358,7 @@ fn request(command: &Command) -> Option<(RequestId, LogTime)> {
 /// The copies that a command could make the state refer to.
 fn copies_of(command: &Command) -> Vec<(SegmentId, Version, CopyId)> {
     match command {
-        Command::Commit { commit, .. } => {
+        Command::Commit { commit, .. } | Command::Save { commit, .. } => {
             commit.receipts.iter().map(|r| (commit.segment, commit.after.next(), r.copy)).collect()
         }
         Command::Confirm { segment, version, receipt, .. } => vec![(*segment, *version, receipt.copy)],
@@ -372,7 +376,7 @@ fn newest_whole(segment: &Segment) -> Option<Version> {
 fn random_logs_reach_every_corner() {
     let mut runner = TestRunner::deterministic();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for _ in 0..400 {
+    for _ in 0..600 {
         let log = logs().new_tree(&mut runner).unwrap().current();
         for ((_, entry), reply) in log.0.iter().zip(applied(&log.0).1) {
             let word = |text: String| text.split([' ', '(', '{']).next().unwrap_or_default().to_owned();
@@ -401,6 +405,19 @@ fn random_logs_reach_every_corner() {
         "Commit NoOwnCopy",
         "Commit TooFewCopies",
         "Commit NoSuchSegment",
+        "Save ok",
+        "Save NoObject",
+        "Save OutOfBounds",
+        "Reach ok",
+        "Reach NoSuchNode",
+        "Deposited ok",
+        "Deposited Archived",
+        "Deposited CopySpent",
+        "Deposited OtherBytes",
+        "Deposited ReceiptExpired",
+        "Deposited NoSuchVersion",
+        "LoseObject ok",
+        "LoseObject NoSuchVersion",
         "Confirm ok",
         "Confirm CopySpent",
         "Confirm ReceiptExpired",

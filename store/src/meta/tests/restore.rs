@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::draft::logs;
 use super::{fixture, ids, script};
+use crate::archive::{Archive, Policy};
+use crate::id::SegmentId;
 use crate::meta::apply::Position;
 use crate::meta::backup::{BACKUP_KIND, Backup, BackupError, READMIT_BYTES, RestoreStep};
 use crate::meta::command::{Command, Entry, Rejection, Reply, Stamp};
@@ -39,19 +41,22 @@ fn new_cluster() -> State {
     state
 }
 
-/// With records of a snapshot of version 4, which has no leases.
+/// With records of snapshots of version 4, which has no leases, and 5, which has nothing of the global tier.
 #[test]
 fn the_backup_of_version_1_with_older_records_is_read() {
-    let backup = Backup { taken: WallTime(1_700_000_000_000), state: fixture::before_leases() };
-    let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/backup-v1.bin")).unwrap();
-    assert_eq!(Backup::read(&mut &kept[..]).unwrap(), backup);
+    let older = [("backup-v1.bin", fixture::before_leases()), ("backup-v1-of-5.bin", fixture::before_tiers())];
+    for (name, state) in older {
+        let backup = Backup { taken: WallTime(1_700_000_000_000), state };
+        let kept = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)).unwrap();
+        assert_eq!(Backup::read(&mut &kept[..]).unwrap(), backup);
+    }
 }
 
 /// `UPDATE_FIXTURE=1` writes it again, as of snapshots.
 #[test]
 fn the_backup_of_version_1_is_written_and_read() {
     let backup = Backup { taken: WallTime(1_700_000_000_000), state: fixture::state() };
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/backup-v1-of-5.bin");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/backup-v1-of-6.bin");
     if std::env::var_os("UPDATE_FIXTURE").is_some() {
         std::fs::write(&path, bytes(&backup)).unwrap();
     }
@@ -106,6 +111,11 @@ proptest! {
                 let bare = VersionRecord { copies: Vec::new(), ended: Vec::new(), ..VersionRecord::clone(was) };
                 prop_assert_eq!(&**is, &bare);
             }
+        }
+        let was_archived = |(id, _): &(&SegmentId, _)| new.segments.contains_key(*id);
+        prop_assert!(old.archives.iter().filter(was_archived).map(|(id, _)| id).eq(new.archives.keys()));
+        for (id, archive) in &new.archives {
+            prop_assert_eq!(&**archive, &old.archives[id].without_ended());
         }
         let given = old.segments.values().map(|segment| segment.epoch).chain(old.epochs.values().copied());
         let floor = new.origin.as_ref().unwrap().floor;
@@ -169,11 +179,41 @@ fn segments_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn what_makes_no_sense_in_the_tier_is_refused() {
+    let backup = Backup { taken: WallTime(1), state: fixture::state() };
+    let mut state = new_cluster();
+    let (mut refiled, mut objects) = (0, 0);
+    for step in backup.steps().unwrap() {
+        if let RestoreStep::Archives { source, archives } = &step {
+            let changes: [fn(&mut Archive); 2] = [
+                |archive| archive.policy = Some(Policy::Every(0)),
+                |archive| drop(archive.ended.insert(Version(2), vec![ids::copy(20)])),
+            ];
+            for change in changes {
+                let mut bad = archives.clone();
+                bad.iter_mut().for_each(|(_, archive)| change(archive));
+                let reply = apply(&mut state, Command::Refile { source: *source, archives: bad });
+                assert!(matches!(reply, Err(Rejection::OutOfBounds(_))), "{reply:?}");
+            }
+            // A segment that did not come has nothing there either.
+            let strange = vec![(ids::segment(900), Archive::default())];
+            apply(&mut state, Command::Refile { source: *source, archives: strange }).unwrap();
+            assert!(state.archives.is_empty());
+            refiled += archives.len();
+        }
+        apply(&mut state, step.into()).unwrap();
+    }
+    state.archives.values().for_each(|archive| objects += archive.objects.len());
+    assert_eq!((refiled, objects), (1, 2));
+}
+
+#[test]
 fn a_cluster_does_not_begin_with_itself() {
     let state = fixture::state();
     let backup = Backup { taken: WallTime(1), state: state.clone() };
     let begin = backup.steps().unwrap().next().unwrap();
-    let mut same = State { segments: Default::default(), names: Default::default(), ..state };
+    let mut same =
+        State { segments: Default::default(), names: Default::default(), archives: Default::default(), ..state };
     same.origin = None;
     same.usage = Default::default();
     same.open = Default::default();
@@ -193,7 +233,7 @@ fn many_segments_go_in_steps_of_bounded_size() {
         state.segments.insert(another.id, Arc::new(another));
     }
     let steps: Vec<RestoreStep> = Backup { taken: WallTime(1), state }.steps().unwrap().collect();
-    let sizes: Vec<usize> = steps[1..steps.len() - 1]
+    let sizes: Vec<usize> = steps[1..steps.len() - 2]
         .iter()
         .map(|step| match step {
             RestoreStep::Segments { segments, .. } => segments

@@ -12,7 +12,7 @@ use crate::time::{LogTime, WallTime};
 fn site(node: u64, zone: &str) -> Site {
     let zone = zone.into();
     let candidate = Candidate { node: NodeId(node), zone, up: true, draining: false, bytes: 0, capacity: 1000 };
-    Site { candidate, gone: false }
+    Site { candidate, gone: false, tier: None }
 }
 
 /// Five nodes, each in a zone of its own.
@@ -74,6 +74,36 @@ fn retired_from(plan: &Plan) -> Vec<u64> {
         Step::Retire { node, .. } => Some(node.0),
     };
     plan.steps.iter().filter_map(from).collect()
+}
+
+#[test]
+fn what_nobody_holds_comes_from_the_tier_to_who_reaches_it() {
+    let tier = TierId(Uuid::from_u128(1));
+    let object = |state| {
+        let (id, cluster) = (CopyId(Uuid::from_u128(7)), crate::id::ClusterId(Uuid::from_u128(2)));
+        crate::archive::Object { id, tier, cluster, published: true, state }
+    };
+    let of = |version: Version, state| {
+        let archive = Archive { objects: [(version, object(state))].into(), ..Archive::default() };
+        Rule { archives: [(SegmentId(Uuid::from_u128(1)), Arc::new(archive))].into_iter().collect(), ..rule() }
+    };
+    let (lost, held) = (segment(1, 1, vec![]), segment(1, 1, vec![copy(2)]));
+    let mut sites = sites();
+    assert_eq!(
+        made_on(&plan(&sites, [&lost], &of(Version(1), CopyState::Durable))),
+        Vec::<u64>::new(),
+        "nobody reaches it"
+    );
+    sites[3].tier = Some(tier);
+    assert_eq!(made_on(&plan(&sites, [&lost], &of(Version(1), CopyState::Durable))), [4]);
+    // One that a node holds goes anywhere.
+    let anywhere = made_on(&plan(&sites, [&held], &of(Version(1), CopyState::Durable)));
+    assert_eq!(anywhere, made_on(&plan(&sites, [&held], &rule())));
+    for rule in [of(Version(2), CopyState::Durable), of(Version(1), CopyState::Corrupt)] {
+        assert_eq!(plan(&sites, [&lost], &rule).stuck[0].why, Why::NoSource);
+    }
+    sites[3].tier = Some(TierId(Uuid::nil()));
+    assert_eq!(plan(&sites, [&lost], &of(Version(1), CopyState::Durable)).stuck[0].why, Why::NoSource);
 }
 
 #[test]

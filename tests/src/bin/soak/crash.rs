@@ -8,10 +8,11 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
-use cairn_store::node::NodeName;
+use cairn_store::node::{NodeName, Role};
 use cairn_tests::bins;
 use cairn_tests::load::Wish;
 use cairn_tests::site::{Host, Site};
+use cairn_tests::store::url_of;
 use rustix::process::Signal;
 
 use crate::args::CrashArgs;
@@ -19,13 +20,16 @@ use crate::ground::Ground;
 use crate::report::note;
 
 /// Snapshots, chunks of the log and what stays of it are small, so that their points are come by.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 7] = [
     ("raft.snapshot_every", "30"),
     // A leader ends every few seconds: its absence must not take longer than everything else.
     ("raft.heartbeat", "60ms"),
     ("raft.election_min", "300ms"),
     ("raft.election_max", "600ms"),
     ("limits.down_after", "1s"),
+    // What nothing refers to goes from the global tier, and the metadata go there, all the time.
+    ("global.sweep_every", "1s"),
+    ("global.backup_every", "1s"),
 ];
 const VARIABLES: [(&str, &str); 2] = [("CAIRN_CRASH_CHUNK", "8000"), ("CAIRN_CRASH_KEPT", "40")];
 /// Nodes that wait for their end at the same time.
@@ -74,8 +78,14 @@ pub(crate) fn run(ground: &mut Ground, wish: &CrashArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut hosts = Site::plan(&ground.root(), 3, 1, &SETTINGS, ".")?;
+    let tier = ground.root().join("tier");
+    std::fs::create_dir(&tier)?;
     for host in &mut hosts {
         host.env.extend(VARIABLES.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        // Work there falls to nodes that only store, if they have it; most points are tried on others.
+        if host.role == Role::Executor {
+            host.env.push(("CAIRN_GLOBAL_URL".to_owned(), url_of(&tier)));
+        }
     }
     let mut site = Site::found(hosts)?;
     let load = ground.load(&site, Wish { large: 2, sparse_percent: 60, ..Wish::default() })?;

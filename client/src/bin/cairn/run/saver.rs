@@ -10,6 +10,7 @@ use cairn_client::api::{Code, SegmentDetail};
 use cairn_client::dial::Client;
 use cairn_client::fault::{Fault, FileFault};
 use cairn_client::save::SaveOptions;
+use cairn_store::archive::Policy;
 use cairn_store::digest::Digest;
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
@@ -39,12 +40,14 @@ pub(super) struct Terms {
     pub(super) replicas: u8,
     pub(super) ack: Ack,
     pub(super) keep: u32,
+    /// Which versions go into the global tier.
+    pub(super) archive: Option<Policy>,
 }
 
 impl Terms {
     pub(super) fn new(every: Option<Duration>, copies: &CopiesArgs) -> Self {
-        let CopiesArgs { replicas, ack, keep } = *copies;
-        Self { every, replicas, ack: ack.into(), keep }
+        let CopiesArgs { replicas, ack, keep, archive } = *copies;
+        Self { every, replicas, ack: ack.into(), keep, archive }
     }
 }
 
@@ -193,6 +196,7 @@ impl<'a> Saver<'a> {
             replicas: self.terms.replicas,
             ack: self.terms.ack,
             keep: self.terms.keep,
+            archive: self.terms.archive,
             epoch: Some(self.epoch),
             if_version: Some(self.saved.version.unwrap_or(Version::NONE)),
             ..SaveOptions::new(self.name.clone(), self.state.source())

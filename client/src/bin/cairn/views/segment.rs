@@ -7,10 +7,10 @@ use cairn_client::api;
 use cairn_store::id::SegmentId;
 use cairn_store::name::Name;
 use cairn_store::node::NodeName;
-use cairn_store::segment::{Epoch, Kind, Version};
+use cairn_store::segment::{CopyState, Epoch, Kind, Version};
 use serde::Serialize;
 
-use super::{Replica, bytes, millis, or_dash, replicas, replicas_text, time, yes_or};
+use super::{Replica, bytes, millis, or_dash, replicas, replicas_text, span, time, yes_or};
 use crate::output::{View, facts, lines_of, table};
 
 #[derive(Debug, Serialize)]
@@ -88,6 +88,14 @@ struct VersionView<'a> {
     created: Option<String>,
     pinned: bool,
     holders: Vec<Replica<'a>>,
+    global: Option<Object<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Object<'a> {
+    key: &'a str,
+    state: CopyState,
+    published: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +113,7 @@ pub(crate) struct Detail<'a> {
     under_replicated: bool,
     waiting_for: Option<&'a str>,
     labels: &'a BTreeMap<String, String>,
+    archive: Option<String>,
     revision: u64,
 }
 
@@ -119,6 +128,7 @@ impl<'a> Detail<'a> {
             created: time(v.created),
             pinned: v.pinned,
             holders: replicas(&v.holders),
+            global: v.object.as_ref().map(|o| Object { key: &o.key, state: o.state, published: o.published }),
         };
         Self {
             name: &summary.name,
@@ -138,6 +148,7 @@ impl<'a> Detail<'a> {
             under_replicated: summary.under_replicated,
             waiting_for: detail.waiting_for.as_deref(),
             labels: &detail.labels,
+            archive: detail.archive.map(|policy| policy.to_string()),
             revision: detail.revision,
         }
     }
@@ -145,9 +156,14 @@ impl<'a> Detail<'a> {
     fn versions_table(&self) -> String {
         let rows = self.versions.iter().rev().map(|v| {
             let (size, created) = (bytes(v.size), or_dash(v.created.as_ref()));
-            [v.version.to_string(), size, created, v.digest.clone(), yes_or(v.pinned), replicas_text(&v.holders)]
+            let global = v.global.as_ref().map(|object| match object.published {
+                true => object.state.to_string(),
+                false => format!("{}, unpublished", object.state),
+            });
+            let (digest, pinned, holders) = (v.digest.clone(), yes_or(v.pinned), replicas_text(&v.holders));
+            [v.version.to_string(), size, created, digest, pinned, holders, or_dash(global)]
         });
-        table(["VERSION", "SIZE", "CREATED", "DIGEST", "PINNED", "HOLDERS"], rows)
+        table(["VERSION", "SIZE", "CREATED", "DIGEST", "PINNED", "HOLDERS", "GLOBAL"], rows)
     }
 }
 
@@ -167,6 +183,7 @@ impl View for Detail<'_> {
             ("head", or_dash(self.head)),
             ("replicas wanted", or_dash(self.replicas_wanted)),
             ("under-replicated", under.into()),
+            ("archive", or_dash(self.archive.as_ref())),
             ("labels", if labels.is_empty() { "-".into() } else { labels.join(", ") }),
             ("revision", self.revision.to_string()),
         ]);
@@ -284,9 +301,4 @@ impl View for Released<'_> {
     fn table(&self) -> String {
         format!("released {} of epoch {}: nobody owns it now", self.name, self.epoch)
     }
-}
-
-/// Milliseconds in words.
-fn span(millis: u64) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_millis(millis))
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cairn_store::archive::Policy;
 use cairn_store::digest::Digest;
 use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, SegmentId};
 use cairn_store::name::Name;
@@ -56,11 +57,13 @@ fn detail() -> api::SegmentDetail {
             created: WallTime(1_767_225_600_123),
             pinned: false,
             holders: vec![replica()],
+            object: Some(api::ObjectDetail { key: "k".into(), state: CopyState::Durable, published: true }),
         }],
         replicas_wanted: Some(2),
         waiting_for: None,
         labels: BTreeMap::from([("a".into(), "b".into())]),
         lease: None,
+        archive: Some(Policy::Every(5)),
         revision: 9,
     }
 }
@@ -79,16 +82,17 @@ fn a_save_prints_every_key() {
         epoch: Epoch(1),
         size: 5,
         digest: Digest([10; 32]),
-        owner: node("n1"),
+        owner: Some(node("n1")),
         replicas: vec![replica()],
         ack: Ack::All,
         bytes_sent: 10,
+        archived: false,
     };
     let view = Saved::new(&saved, Duration::from_millis(7));
     let expected = json!({
         "name": "db/main", "segment": ID, "kind": "file", "version": 3, "epoch": 1, "size": 5, "digest": hex(),
         "owner": "n1", "replicas": [{"node": "n2", "state": "durable"}], "ack": "all", "bytes_sent": 10,
-        "elapsed_ms": 7,
+        "archived": false, "elapsed_ms": 7,
     });
     assert_eq!(json(&view), expected);
     assert!(view.table().starts_with("name"));
@@ -106,7 +110,7 @@ fn a_load_prints_every_key() {
         owner: None,
         claimed: false,
         stale: true,
-        sources: vec![api::Source { node: node("n2"), bytes: 5 }],
+        sources: vec![api::Source { node: Some(node("n2")), bytes: 5 }],
         node: node("n3"),
         incarnation: Incarnation(Uuid::from_u128(3)),
         data: "127.0.0.1:7421".into(),
@@ -149,11 +153,13 @@ fn show_prints_every_key_and_history_its_versions() {
     let version = json!({
         "version": 3, "size": 5, "digest": hex(), "created": "2026-01-01T00:00:00.123Z", "pinned": false,
         "holders": [{"node": "n2", "state": "durable"}],
+        "global": {"key": "k", "state": "durable", "published": true},
     });
     let expected = json!({
         "name": "db/main", "segment": ID, "kind": "file", "owner": "n1", "epoch": 1, "lease": null, "head": 3,
         "versions": [version], "holders": [{"node": "n2", "state": "durable"}], "replicas_wanted": 2,
-        "under_replicated": false, "waiting_for": null, "labels": {"a": "b"}, "revision": 9,
+        "under_replicated": false, "waiting_for": null, "labels": {"a": "b"}, "archive": "every:5",
+        "revision": 9,
     });
     assert_eq!(json(&Detail::new(&detail)), expected);
     assert_eq!(json(&History::new(&detail)), expected);

@@ -9,7 +9,7 @@ use cairn_store::node::NodeName;
 use cairn_store::segment::{Ack, Epoch, Kind, Version};
 use serde::Serialize;
 
-use super::{Replica, bytes, millis, or_dash, replicas, replicas_text};
+use super::{Replica, bytes, millis, or_dash, replicas, replicas_text, yes_or};
 use crate::output::{View, facts};
 
 #[derive(Debug, Serialize)]
@@ -21,10 +21,11 @@ pub(crate) struct Saved<'a> {
     epoch: Epoch,
     size: u64,
     digest: String,
-    owner: &'a NodeName,
+    owner: Option<&'a NodeName>,
     replicas: Vec<Replica<'a>>,
     ack: Ack,
     bytes_sent: u64,
+    archived: bool,
     elapsed_ms: u64,
 }
 
@@ -38,10 +39,11 @@ impl<'a> Saved<'a> {
             epoch: saved.epoch,
             size: saved.size,
             digest: saved.digest.to_string(),
-            owner: &saved.owner,
+            owner: saved.owner.as_ref(),
             replicas: replicas(&saved.replicas),
             ack: saved.ack,
             bytes_sent: saved.bytes_sent,
+            archived: saved.archived,
             elapsed_ms: millis(elapsed),
         }
     }
@@ -55,17 +57,26 @@ impl View for Saved<'_> {
             ("epoch", self.epoch.to_string()),
             ("size", bytes(self.size)),
             ("digest", self.digest.clone()),
-            ("owner", self.owner.to_string()),
+            ("owner", or_dash(self.owner)),
             ("replicas", replicas_text(&self.replicas)),
+            ("global", yes_or(self.archived)),
             ("sent", bytes(self.bytes_sent)),
             ("took", format!("{} ms", self.elapsed_ms)),
         ])
     }
 }
 
+fn source(source: &api::Source) -> Source<'_> {
+    Source { node: source.node.as_ref().map_or(GLOBAL, NodeName::as_str), bytes: source.bytes }
+}
+
+/// Where bytes came from that came from no node. No node has this name.
+const GLOBAL: &str = "global";
+
 #[derive(Debug, Serialize)]
 struct Source<'a> {
-    node: &'a NodeName,
+    /// Of a node; the global tier is `global`.
+    node: &'a str,
     bytes: u64,
 }
 
@@ -97,7 +108,7 @@ impl<'a> Loaded<'a> {
             owner: loaded.owner.as_ref(),
             claimed: loaded.claimed,
             stale: loaded.stale,
-            sources: loaded.sources.iter().map(|s| Source { node: &s.node, bytes: s.bytes }).collect(),
+            sources: loaded.sources.iter().map(|s| source(s)).collect(),
             path: loaded.path.to_string_lossy().into_owned(),
             elapsed_ms: millis(elapsed),
         }

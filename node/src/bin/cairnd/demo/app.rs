@@ -59,7 +59,7 @@ async fn save(client: &Client, name: Name, path: PathBuf) -> Result<Told, Failur
         epoch: epoch.0,
         size,
         digest: digest.to_string(),
-        owner: owner.to_string(),
+        owner: owner.map(|owner| owner.to_string()).unwrap_or_default(),
         nodes: replicas.iter().map(|replica| replica.node.to_string()).collect(),
         path: None,
     })
@@ -76,7 +76,7 @@ async fn load(client: &Client, name: Name, path: PathBuf) -> Result<Told, Failur
         size,
         digest: digest.to_string(),
         owner: owner.map_or_else(|| "nobody".into(), |owner| owner.to_string()),
-        nodes: sources.iter().map(|source| source.node.to_string()).collect(),
+        nodes: sources.iter().filter_map(|source| Some(source.node.as_ref()?.to_string())).collect(),
         path: Some(path),
     })
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cairn_store::archive::{Archive, Object, ObjectReceipt, Policy, Reach};
 use cairn_store::digest::Digest;
-use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId};
+use cairn_store::id::{ClusterId, CopyId, Incarnation, NodeId, RequestId, SegmentId, TierId};
 use cairn_store::meta::{Commit, Finding, Request, Scope, Source};
 use cairn_store::node::{Profile, Role};
-use cairn_store::segment::{Ack, Epoch, Kind, Receipt, Segment, Version, VersionRecord};
+use cairn_store::segment::{Ack, CopyState, Epoch, Kind, Receipt, Segment, Version, VersionRecord};
 use codeq::{Decode, Encode};
 use uuid::Uuid;
 
@@ -103,6 +104,11 @@ fn commands() -> Vec<Command> {
         modified: WallTime(1_700_000_000_001),
         revision: 600,
     };
+    let tier = TierId(uuid(11));
+    let receipt_there = ObjectReceipt { object: copy, tier, until: LogTime(3_600_000) };
+    let object = Some(receipt_there);
+    let kept = Object { id: copy, tier, cluster: ClusterId(uuid(9)), published: true, state: CopyState::Durable };
+    let archive = Archive { policy: None, objects: [(Version(7), kept)].into(), ended: BTreeMap::new() };
     let all = vec![
         Command::Tick,
         Command::Found { cluster: ClusterId(uuid(1)), incarnation, profile: profile(Role::Executor) },
@@ -146,6 +152,22 @@ fn commands() -> Vec<Command> {
         },
         Command::Renew { request: request(), segment, epoch: Epoch(3) },
         Command::Lapse { segment },
+        Command::Save { request: request(), commit: commit(Ack::Global), policy: Some(Policy::Every(300)), object },
+        Command::Save { request: request(), commit: commit(Ack::All), policy: Some(Policy::Never), object: None },
+        Command::Save {
+            request: request(),
+            commit: commit(Ack::All),
+            policy: Some(Policy::Background),
+            object: None,
+        },
+        Command::Save { request: request(), commit: commit(Ack::All), policy: Some(Policy::Always), object: None },
+        Command::Reach { node: NodeId(2), incarnation, reach: None },
+        Command::Reach { node: NodeId(2), incarnation, reach: Some(Reach::Down(None)) },
+        Command::Reach { node: NodeId(2), incarnation, reach: Some(Reach::Down(Some(tier))) },
+        Command::Reach { node: NodeId(2), incarnation, reach: Some(Reach::Up(tier)) },
+        Command::Deposited { segment, version: Version(7), digest: Digest::of(b"bytes"), receipt: receipt_there },
+        Command::LoseObject { segment, version: Version(7), object: copy, finding: Finding::Corrupt },
+        Command::Refile { source, archives: vec![(segment, archive)] },
     ];
     let mut numbers: Vec<_> = all.iter().map(number).collect();
     numbers.dedup();
@@ -183,5 +205,10 @@ fn number(command: &Command) -> usize {
         Command::Lease { .. } => 24,
         Command::Renew { .. } => 25,
         Command::Lapse { .. } => 26,
+        Command::Save { .. } => 27,
+        Command::Reach { .. } => 28,
+        Command::Deposited { .. } => 29,
+        Command::LoseObject { .. } => 30,
+        Command::Refile { .. } => 31,
     }
 }

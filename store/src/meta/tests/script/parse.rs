@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::ids;
 use super::print::Printer;
+use crate::archive::{ObjectReceipt, Policy, Reach};
 use crate::digest::Digest;
 use crate::meta::backup::{Backup, RestoreStep};
 use crate::meta::command::{Command, Commit, Finding, Request, Scope};
@@ -116,7 +117,45 @@ pub(super) fn command(
             owner: ids::node(words.id("owner", 'n')),
             kind: if words.or("kind", "file") == "tree" { Kind::Tree } else { Kind::File },
         },
-        "commit" => Command::Commit { request: words.request(now), commit: commit(words, now, printer) },
+        "commit" => {
+            let (request, commit) = (words.request(now), commit(words, now, printer));
+            let policy = words.named.remove("archive").map(|policy| match policy {
+                // What no command line lets through.
+                "every:0" => Policy::Every(0),
+                policy => policy.parse().unwrap(),
+            });
+            let object = words.named.remove("object").map(|text| object(text, now));
+            match (policy, object) {
+                (None, None) => Command::Commit { request, commit },
+                (policy, object) => Command::Save { request, commit, policy, object },
+            }
+        }
+        "reach" => {
+            let (node, life) = (words.id("node", 'n'), words.named.remove("incarnation"));
+            let reach = match words.get("tier") {
+                "none" => None,
+                "down" => Some(Reach::Down(None)),
+                tier if tier.starts_with("lost-") => {
+                    let tier = tier.trim_start_matches("lost-");
+                    Some(Reach::Down(Some(ids::tier(ids::number('t', tier)))))
+                }
+                tier => Some(Reach::Up(ids::tier(ids::number('t', tier)))),
+            };
+            let incarnation = ids::incarnation(life.map_or(node, |life| ids::number('i', life)));
+            Command::Reach { node: ids::node(node), incarnation, reach }
+        }
+        "deposited" => Command::Deposited {
+            segment: ids::segment(words.id("segment", 'S')),
+            version: version(words.get("version")),
+            digest: printer.know(words.or("bytes", "abc")),
+            receipt: object(words.get("object"), now),
+        },
+        "lose-object" => Command::LoseObject {
+            segment: ids::segment(words.id("segment", 'S')),
+            version: version(words.get("version")),
+            object: ids::copy(words.id("object", 'c')),
+            finding: if words.get("finding") == "missing" { Finding::Missing } else { Finding::Corrupt },
+        },
         "confirm" => Command::Confirm {
             segment: ids::segment(words.id("segment", 'S')),
             version: version(words.get("version")),
@@ -189,7 +228,7 @@ pub(super) fn command(
             node: ids::node(words.id("node", 'n')),
             incarnation: ids::incarnation(words.id("incarnation", 'i')),
         },
-        verb @ ("restore" | "readmit" | "restored") => restore(verb, words, backup.unwrap()),
+        verb @ ("restore" | "readmit" | "refile" | "restored") => restore(verb, words, backup.unwrap()),
         "resume" => Command::Resume,
         other => panic!("no such command: {other:?}"),
     }
@@ -200,11 +239,14 @@ fn restore(verb: &str, words: &mut Words<'_>, backup: &Backup) -> Command {
     let is_meant = |step: &RestoreStep| match step {
         RestoreStep::Begin { .. } => verb == "restore",
         RestoreStep::Segments { .. } => verb == "readmit",
+        RestoreStep::Archives { .. } => verb == "refile",
         RestoreStep::End { .. } => verb == "restored",
     };
     let mut step = backup.steps().unwrap().find(is_meant).unwrap();
-    let (RestoreStep::Begin { source, .. } | RestoreStep::Segments { source, .. } | RestoreStep::End { source }) =
-        &mut step;
+    let (RestoreStep::Begin { source, .. }
+    | RestoreStep::Segments { source, .. }
+    | RestoreStep::Archives { source, .. }
+    | RestoreStep::End { source }) = &mut step;
     if let Some(revision) = words.named.remove("revision") {
         source.revision = revision.parse().unwrap();
     }
@@ -230,6 +272,7 @@ fn commit(words: &mut Words<'_>, now: LogTime, printer: &mut Printer) -> Commit 
             "quorum" => Ack::Quorum,
             "one" => Ack::One,
             "local" => Ack::Local,
+            "global" => Ack::Global,
             other => panic!("no such ack: {other:?}"),
         },
         keep: u32::try_from(words.number("keep", "1")).unwrap(),
@@ -242,6 +285,14 @@ fn receipt(text: &str, now: LogTime) -> Receipt {
     let (copy, until) = text.split_once('@').map_or((text, now.after(COMMIT_WINDOW)), |(c, until)| (c, time(until)));
     let (copy, holder) = copy.split_once('/').unwrap_or_else(|| panic!("{text:?} should be a copy, c1/n1"));
     Receipt { copy: ids::copy(ids::number('c', copy)), node: node(holder), until }
+}
+
+/// `c1/t1`, with an open receipt, or `c1/t1@TIME`.
+fn object(text: &str, now: LogTime) -> ObjectReceipt {
+    let (object, until) =
+        text.split_once('@').map_or((text, now.after(COMMIT_WINDOW)), |(o, until)| (o, time(until)));
+    let (object, tier) = object.split_once('/').unwrap_or_else(|| panic!("{text:?} should be an object, c1/t1"));
+    ObjectReceipt { object: ids::copy(ids::number('c', object)), tier: ids::tier(ids::number('t', tier)), until }
 }
 
 fn joiner(words: &mut Words<'_>) -> (crate::id::Incarnation, Profile) {

@@ -3,14 +3,15 @@
 use super::super::ids::{self, short};
 use super::clock;
 use super::parse::{self, Words};
+use crate::archive::{Archive, Object, Reach};
 use crate::digest::Digest;
-use crate::id::NodeId;
+use crate::id::{CopyId, NodeId};
 use crate::lease::Lease;
 use crate::meta::command::{Outcome, Rejection, Reply};
 use crate::meta::event::Event;
 use crate::meta::history::History;
 use crate::meta::state::{Origin, State};
-use crate::segment::{Copy, CopyState, Segment, VersionRecord};
+use crate::segment::{Copy, CopyState, Segment, Version, VersionRecord};
 
 /// Names digests by the bytes that a script gave.
 #[derive(Default)]
@@ -44,6 +45,12 @@ impl Printer {
                 let segment = ids::segment(ids::number('S', segment));
                 let standing = state.standing(segment, parse::version(version), ids::copy(ids::number('c', copy)));
                 vec![format!("{standing:?}").to_lowercase()]
+            }
+            "object" => {
+                let (segment, version, object) = (words.first(), words.first(), words.first());
+                let segment = ids::segment(ids::number('S', segment));
+                let object = ids::copy(ids::number('c', object));
+                vec![format!("{:?}", state.object_standing(segment, parse::version(version), object)).to_lowercase()]
             }
             "missing" => {
                 let segment = &state.segments[&ids::segment(ids::number('S', words.first()))];
@@ -88,6 +95,10 @@ impl Printer {
                 }
                 None => vec!["none".into()],
             },
+            "tiers" => {
+                let tier = state.tier().map_or_else(|| "none".into(), |tier| short(tier.0));
+                state.tiers.iter().map(reach).chain([format!("the cluster's is {tier}")]).collect()
+            }
             "members" => state.members.values().map(|m| member(m)).collect(),
             "usage" => {
                 let line = |(node, usage): (&NodeId, &crate::meta::state::Usage)| {
@@ -109,7 +120,11 @@ impl Printer {
                 state.answers.iter().map(line).collect()
             }
             segment => match state.segments.get(&ids::segment(ids::number('S', segment))) {
-                Some(segment) => self.segment(segment, state.leases.get(&segment.id)),
+                Some(segment) => {
+                    let mut lines = self.segment(segment, state.leases.get(&segment.id));
+                    lines.extend(state.archive(segment.id).map(archive));
+                    lines
+                }
                 None => vec!["none".into()],
             },
         }
@@ -141,6 +156,28 @@ impl Printer {
         let known = self.bytes.iter().find(|(known, _)| known == digest);
         known.map_or_else(|| digest.to_string(), |(_, bytes)| bytes.clone())
     }
+}
+
+/// What a segment has in the tier.
+fn archive(archive: &Archive) -> String {
+    let policy = archive.policy.map_or_else(|| "as told".into(), |policy| policy.to_string());
+    let object = |(version, object): (&Version, &Object)| {
+        let Object { id, tier, cluster, published, state } = object;
+        let state = if *state == CopyState::Durable { String::new() } else { format!("({state})") };
+        let secret = if *published { "" } else { " unpublished" };
+        format!(" v{version}={}/{}/{}{state}{secret}", short(cluster.0), short(tier.0), short(id.0))
+    };
+    let ended = |(version, ids): (&Version, &Vec<CopyId>)| {
+        let ids: String = ids.iter().map(|id| format!(" {}", short(id.0))).collect();
+        format!("; ended of v{version}{ids}")
+    };
+    let objects: String = archive.objects.iter().map(object).collect();
+    format!("  archive {policy}:{objects}{}", archive.ended.iter().map(ended).collect::<String>())
+}
+
+fn reach((node, reach): (&NodeId, &Reach)) -> String {
+    let tier = reach.known().map_or_else(String::new, |tier| format!(" {}", short(tier.0)));
+    format!("n{}{tier}{}", node.0, if reach.tier().is_some() { "" } else { " down" })
 }
 
 fn member(member: &crate::node::Member) -> String {
