@@ -61,6 +61,12 @@ pub enum TierError {
     /// What is there is not what was put there.
     #[error("it has other bytes than were put there")]
     Differs,
+    /// The store is not there any more, or is another one.
+    #[error("the store that was there is gone, or another one is in its place")]
+    Changed,
+    /// This node has none.
+    #[error("this node has no global tier")]
+    Absent,
     /// The cluster does not take it.
     #[error("the cluster does not count it: {0}")]
     Rejected(Rejection),
@@ -170,7 +176,7 @@ impl Tier {
     /// It reaches none.
     pub fn reached(&self) -> Result<(Arc<dyn Objects>, TierId), TierError> {
         let Some(objects) = self.objects() else {
-            return Err(TierError::Unreached("this node has no global tier".into()));
+            return Err(TierError::Absent);
         };
         match self.found() {
             Found::Tier(tier) => Ok((objects, tier)),

@@ -152,7 +152,7 @@ fn a_new_cluster_begins_with_manifests_alone() {
     let cluster = left.cluster();
     let file = cluster.scratch().join("backup");
     let none = Run::of(cluster.command("n1", ["global", "backup"]).arg(&file));
-    assert!(none.code != 0 && none.stderr.contains("no backup") && !file.exists(), "{none:?}");
+    assert!(none.code != 0 && none.stderr.contains("no whole backup") && !file.exists(), "{none:?}");
 
     cluster.cairn("n1", ["global", "adopt"]).expect(2);
     let rehearsed = cluster.cairn("n1", ["global", "adopt", "--dry-run"]).expect(0).json();

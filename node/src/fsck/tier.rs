@@ -94,6 +94,7 @@ pub async fn check(
                     _ if known => AGAIN,
                     Part::Manifest if found.manifest => UNSEEN,
                     Part::Bytes if found.bytes == Some(record.size) => ONLY_LOADED,
+                    Part::Table if found.table => ONLY_LOADED,
                     _ => AGAIN,
                 };
                 tell(Finding::bad(What::Object, Path::new(&key), format!("{}: {problem}", of.name()), will));

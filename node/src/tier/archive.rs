@@ -12,7 +12,7 @@ use cairn_store::meta::{Command, Rejection, State};
 use cairn_store::segment::{CopyState, Segment, Version, VersionRecord};
 
 use super::deposit::{deposit, same};
-use super::{TierError, call};
+use super::{TierError, call, is_there};
 use crate::core::Core;
 use crate::env::{ObjectError, Objects, PayloadLimits};
 use crate::errand::fetch_copy;
@@ -52,6 +52,10 @@ pub async fn archive(
     crash_point!("archive.deposited");
     let stem = Stem { cluster, segment: segment.id, version, digest: record.digest, object: receipt.object };
     publish(core, &*objects, &state, segment, record, &stem).await?;
+    if !is_there(core, &*objects, tier).await {
+        core.tier.spent(receipt.object);
+        return Err(TierError::Changed);
+    }
     crash_point!("archive.published");
     let command = Command::Deposited { segment: segment.id, version, digest: record.digest, receipt };
     match core.propose_and_see(command, core.env.clock.now() + core.limits.idle).await {

@@ -12,7 +12,7 @@ use cairn_store::digest::{BLOCK_BYTES, BlockTable};
 use cairn_store::disk::Toc;
 use cairn_store::id::CopyId;
 
-use super::{TierError, call};
+use super::{TierError, call, is_there};
 use crate::core::Core;
 use crate::env::{Objects, PART_BYTES, Pace, PayloadLimits, ReadAt};
 use crate::jobs::Meter;
@@ -89,6 +89,10 @@ pub async fn deposit(
     if !objects.compares() {
         same(core, &*objects, &stem.key(Part::Table).to_string(), toc.table.as_bytes()).await?;
         compare(core, &*objects, &stem, &toc.table, meter).await?;
+    }
+    // It may be another store by now, or a folder on which nothing is mounted any more.
+    if !is_there(core, &*objects, tier).await {
+        return Err(TierError::Changed);
     }
     let receipt = ObjectReceipt { object: stem.object, tier, until };
     core.tier.arrived(copy, receipt);

@@ -6,8 +6,8 @@ use cairn_client::api::{Code, Error};
 use cairn_store::archive::key::{Key, Part, Stem, backups, folder};
 use cairn_store::archive::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use cairn_store::id::ClusterId;
-use cairn_store::meta::Backup;
 use cairn_store::meta::salvage::{Salvage, salvage};
+use cairn_store::meta::{Backup, BackupError};
 use futures::{StreamExt, TryStreamExt};
 
 use super::{TierError, call};
@@ -71,7 +71,8 @@ pub async fn from_manifests(core: &Core, cluster: ClusterId) -> Result<Salvage, 
     let mut manifests: Vec<Manifest> = manifests.into_iter().flatten().collect();
     // Whatever came first: the same manifests make the same backup.
     manifests.sort_by_key(Manifest::stem);
-    Ok(salvage(cluster, tier, core.env.clock.wall(), manifests))
+    let there = there.keys().map(|stem| stem.object).collect();
+    Ok(Salvage { there, ..salvage(cluster, tier, core.env.clock.wall(), manifests) })
 }
 
 /// One part of all objects of a cluster, with its size.
@@ -108,10 +109,26 @@ pub async fn newest_backup(core: &Core, cluster: ClusterId) -> Result<Backup, Er
     let listed =
         call(core, objects.list(&backups(cluster)).try_collect::<Vec<Listed>>()).await.map_err(unavailable)?;
     let keys = listed.into_iter().filter(|one| matches!(one.key.parse(), Ok(Key::Backup(..))));
-    let newest = keys.max_by(|a, b| a.key.cmp(&b.key)).ok_or_else(|| {
-        Error::new(Code::NotFound, format!("cluster {cluster} has no backup in the global tier"))
-            .hint("`cairn global adopt` begins with its manifests alone")
-    })?;
+    let mut keys: Vec<Listed> = keys.collect();
+    keys.sort_by(|a, b| b.key.cmp(&a.key));
+    for one in keys {
+        match read_backup(core, &*objects, &one).await? {
+            Ok(backup) => return Ok(backup),
+            Err(error) => {
+                tracing::warn!(key = %one.key, %error, "a backup cannot be used: an older one is looked for")
+            }
+        }
+    }
+    Err(Error::new(Code::NotFound, format!("cluster {cluster} has no whole backup in the global tier"))
+        .hint("`cairn global adopt` begins with its manifests alone"))
+}
+
+/// One backup, if it is whole.
+async fn read_backup(
+    core: &Core,
+    objects: &dyn Objects,
+    newest: &Listed,
+) -> Result<Result<Backup, BackupError>, Error> {
     let (mut bytes, mut offset) = (Vec::new(), 0);
     while offset < newest.size {
         let end = newest.size.min(offset.saturating_add(PART_BYTES as u64));
@@ -119,14 +136,18 @@ pub async fn newest_backup(core: &Core, cluster: ClusterId) -> Result<Backup, Er
         offset = end;
     }
     let read = core.env.blocking(move || Backup::read(&mut bytes.as_slice())).await;
-    let read = read.map_err(|e| Error::unavailable(e.to_string()))?;
-    read.map_err(|e| {
-        Error::new(Code::Corrupt, format!("{}: {e}", newest.key)).hint("`cairn global adopt` needs none")
-    })
+    read.map_err(|e| Error::unavailable(e.to_string()))
 }
 
 pub(crate) fn unavailable(error: TierError) -> Error {
-    let unreached = matches!(error, TierError::Unreached(_));
-    let error = Error::new(Code::Unavailable, format!("the global tier: {error}"));
-    if unreached { error.hint("ask a node with a global tier: see `cairn global status`") } else { error }
+    let (code, hint) = match &error {
+        TierError::Absent => (Code::Conflict, Some("ask a node that has one: see `cairn global status`")),
+        TierError::Unreached(_) => (Code::Unavailable, Some("see `cairn global status`")),
+        _ => (Code::Unavailable, None),
+    };
+    let told = Error::new(code, format!("the global tier: {error}"));
+    match hint {
+        Some(hint) => told.hint(hint),
+        None => told,
+    }
 }

@@ -1,12 +1,12 @@
 //! What a cluster knew, as far as its manifests in the global tier tell it: a backup, when nothing else is left.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::archive::manifest::Manifest;
 use crate::archive::{Archive, Object};
-use crate::id::{ClusterId, SegmentId, TierId};
+use crate::id::{ClusterId, CopyId, SegmentId, TierId};
 use crate::meta::backup::Backup;
 use crate::meta::state::State;
 use crate::name::Name;
@@ -20,6 +20,8 @@ pub struct Salvage {
     pub backup: Backup,
     /// Versions of names that were registered anew later, and lie there still.
     pub left: Vec<(Name, Version)>,
+    /// Objects that lie there, whether or not a manifest tells of them.
+    pub there: BTreeSet<CopyId>,
 }
 
 /// Gathers manifests of one cluster, whose objects lie in this tier.
@@ -58,7 +60,7 @@ pub fn salvage(
         state.put(segment);
         state.archives.insert(id, Arc::new(archive));
     }
-    Salvage { backup: Backup { taken, state }, left }
+    Salvage { backup: Backup { taken, state }, left, there: BTreeSet::new() }
 }
 
 impl Salvage {
@@ -77,7 +79,13 @@ impl Salvage {
                 }
                 None => continue,
             };
-            let archived = newer.archives.get(&segment.id).map(|archive| archive.objects.clone()).unwrap_or_default();
+            // A manifest may be damaged of which the backup knows the object.
+            let known = state.archive(segment.id).into_iter().flat_map(|archive| &archive.objects);
+            let mut archived: BTreeMap<Version, Object> = known
+                .filter(|(_, object)| self.there.contains(&object.id))
+                .map(|(v, object)| (*v, *object))
+                .collect();
+            archived.extend(newer.archive(segment.id).into_iter().flat_map(|archive| archive.objects.clone()));
             if segment.head > merged.head {
                 merged.versions.retain(|version, record| archived.contains_key(version) || record.pinned);
                 (merged.head, merged.modified) = (segment.head, segment.modified);
@@ -89,17 +97,17 @@ impl Salvage {
             }
             let policy = state.archive(segment.id).and_then(|archive| archive.policy);
             let policy = policy.or(newer.archive(segment.id).and_then(|archive| archive.policy));
-            state
-                .archives
-                .insert(segment.id, Arc::new(Archive { policy, objects: archived, ended: BTreeMap::new() }));
+            let mut archive = Archive { policy, objects: archived, ended: BTreeMap::new() };
+            archive.retain(|version| merged.versions.contains_key(version));
+            state.archives.insert(segment.id, Arc::new(archive));
             state.put(merged);
         }
-        // What lies in the tier is what its manifests say, not what was once known.
-        let gone: Vec<SegmentId> =
-            state.archives.keys().copied().filter(|id| !newer.segments.contains_key(id)).collect();
-        for id in gone {
-            let policy = state.archive(id).and_then(|archive| archive.policy);
-            state.archives.insert(id, Arc::new(Archive { policy, ..Archive::default() }));
+        // Of what no manifest tells that counts which lies there.
+        let untold = state.archives.keys().copied().filter(|id| !newer.segments.contains_key(id));
+        for id in untold.collect::<Vec<SegmentId>>() {
+            let mut archive = state.archive(id).cloned().unwrap_or_default();
+            archive.objects.retain(|_, object| self.there.contains(&object.id));
+            state.archives.insert(id, Arc::new(archive));
         }
         Backup { taken: stored.taken, state }
     }
@@ -142,7 +150,7 @@ mod tests {
     use super::*;
     use crate::archive::Policy;
     use crate::digest::Digest;
-    use crate::id::{CopyId, Incarnation, NodeId, RequestId};
+    use crate::id::{Incarnation, NodeId, RequestId};
     use crate::meta::apply::Position;
     use crate::meta::command::{Command, Entry, Stamp};
     use crate::meta::invariant::violations;
@@ -178,7 +186,7 @@ mod tests {
     fn another_cluster_begins_with_all_that_manifests_tell() {
         let stranger = Manifest { cluster: ClusterId(Uuid::nil()), ..manifest(9, "stranger", 1) };
         let all = [manifest(1, "a", 4), manifest(1, "a", 2), manifest(2, "b", 1), manifest(3, "a", 1), stranger];
-        let Salvage { backup, left } = salvage(CLUSTER, TIER, WallTime(5), all);
+        let Salvage { backup, left, .. } = salvage(CLUSTER, TIER, WallTime(5), all);
         // The name "a" was registered anew, and that one was committed to last.
         let mut left: Vec<_> = left.iter().map(|(name, version)| (name.as_str(), version.0)).collect();
         left.sort_unstable();
@@ -225,7 +233,8 @@ mod tests {
             of(vec![manifest(1, "a", 1), manifest(1, "a", 2), manifest(2, "b", 1), manifest(4, "d", 1)]).backup;
         stored.state.revision = 70;
         // The first version of "a" is not kept any more; "c" is new; what another segment is called "b" is left out.
-        let now = of(vec![manifest(1, "a", 2), manifest(1, "a", 3), manifest(3, "c", 1), manifest(5, "b", 9)]);
+        let mut now = of(vec![manifest(1, "a", 2), manifest(1, "a", 3), manifest(3, "c", 1), manifest(5, "b", 9)]);
+        now.there.insert(manifest(4, "d", 1).object);
         let merged = now.over(stored).state;
         assert_eq!(violations(&merged), Vec::<String>::new());
         assert_eq!((merged.revision, merged.names.len()), (70, 4));
@@ -233,15 +242,15 @@ mod tests {
         let versions: Vec<u64> = segment.versions.keys().map(|version| version.0).collect();
         assert_eq!((segment.head, segment.epoch, versions), (Version(3), Epoch(3), vec![2, 3]));
         assert_eq!((objects(&merged, 1), objects(&merged, 3)), (vec![2, 3], vec![1]));
-        // Known to the backup, and not there any more: it may lie on a node.
-        assert_eq!((objects(&merged, 2), objects(&merged, 4)), (vec![], vec![]));
+        // Known to the backup; of "d" the object lies there, whatever became of its manifest, and of "b" none: it may lie on a node.
+        assert_eq!((objects(&merged, 2), objects(&merged, 4)), (vec![], vec![1]));
         assert_eq!(merged.by_name(&"b".parse().unwrap()).unwrap().id.0.as_u128(), 2);
     }
 
     #[test]
     fn a_segment_has_the_words_of_its_newest_version_and_the_epoch_of_all() {
         let all = [manifest(1, "a", 2), Manifest { segment_epoch: Epoch(9), ..manifest(1, "a", 1) }];
-        let Salvage { backup, left } = salvage(CLUSTER, TIER, WallTime(5), all);
+        let Salvage { backup, left, .. } = salvage(CLUSTER, TIER, WallTime(5), all);
         assert!(left.is_empty());
         let segment = backup.state.segments.values().next().unwrap();
         assert_eq!((segment.head, segment.epoch, segment.keep), (Version(2), Epoch(9), 2));

@@ -19,7 +19,8 @@ use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{
-    ClientOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutOptions, PutPayload, RetryConfig,
+    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutOptions, PutPayload,
+    RetryConfig,
 };
 use url::Url;
 
@@ -32,6 +33,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// How long a request is tried again.
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// After how long for the first time.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// How often.
 const RETRIES: usize = 4;
 /// The longest text of an error, in characters: some stores answer with pages.
@@ -219,7 +222,9 @@ fn client(options: &Options) -> ClientOptions {
 }
 
 fn retry() -> RetryConfig {
-    RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_MAX, ..RetryConfig::default() }
+    // Half a second, one, two and four, more or less: a store that is restarted is waited for.
+    let backoff = BackoffConfig { init_backoff: RETRY_FIRST, max_backoff: RETRY_MAX / 2, base: 2.0 };
+    RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_MAX, backoff }
 }
 
 fn failed(error: object_store::Error) -> ObjectError {
@@ -243,10 +248,14 @@ fn not_written(error: object_store::Error) -> ObjectError {
 /// On one line, and no longer than anybody reads.
 fn short(error: &dyn Display) -> String {
     let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    match text.char_indices().nth(ERROR_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= ERROR_CHARS_MAX {
+        return text;
     }
+    // What was asked for stands first, and why it failed last.
+    let (first, rest) = chars.split_at(ERROR_CHARS_MAX / 4);
+    let last = rest.split_at(rest.len() - rest.len().min(ERROR_CHARS_MAX * 3 / 4)).1;
+    format!("{}… …{}", first.iter().collect::<String>(), last.iter().collect::<String>())
 }
 
 #[async_trait]

@@ -124,7 +124,10 @@ proptest! {
         for (at, entry) in log.0 {
             let foretold = match &entry.command {
                 Command::Unregister { request, segment, scope } if state.answer(request.id).is_none() => {
-                    Some(state.can_unregister(*segment, *scope))
+                    // At the entry's own time: a lease may be over by then.
+                    let time = if entry.stamp.term == at.term { entry.stamp.clock } else { state.time };
+                    let then = State { time: state.time.max(time), ..state.clone() };
+                    Some(then.can_unregister(*segment, *scope))
                 }
                 _ => None,
             };

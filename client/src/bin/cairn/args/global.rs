@@ -9,12 +9,14 @@ use clap::Subcommand;
 pub(crate) enum GlobalCommand {
     /// Show which nodes reach the global tier, what lies there, and what waits to be put there.
     Status,
-    /// Fetch the newest backup of a cluster's metadata from there, with what its manifests tell of the time since: for
-    /// `cairn meta restore`.
-    Backup(StoredArgs),
-    /// Begin a new cluster, which has no segments yet, with what another one's manifests there tell. May be repeated.
+    /// Fetch the newest backup of a cluster's metadata, for `cairn meta restore`.
     ///
-    /// Where there is a backup, `cairn global backup` and `cairn meta restore` know more: pins, and versions that are not archived.
+    /// With what the cluster's manifests tell of the time since.
+    Backup(StoredArgs),
+    /// Begin a new cluster with what another one's manifests there tell.
+    ///
+    /// It has no segments yet. May be repeated. Where there is a backup, `cairn global backup` and `cairn meta restore` know more:
+    /// pins, and versions that are not archived.
     Adopt(AdoptArgs),
 }
 
