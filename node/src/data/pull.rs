@@ -104,17 +104,7 @@ impl Incoming {
     pub async fn pull(&self, core: &Core, source: &Holder, limits: PayloadLimits) -> (u64, Result<(), PullError>) {
         let before = self.bytes();
         let result = self.pull_inner(core, source, limits).await;
-        let mut inner = self.lock();
-        let result = match (inner.mismatch.take(), inner.fault.take()) {
-            (_, Some(fault)) => Err(PullError::Disk(fault)),
-            (Some(mismatch), None) => Err(PullError::Mismatch(mismatch)),
-            (None, None) => result,
-        };
-        drop(inner);
-        if matches!(result, Err(PullError::Mismatch(_))) {
-            core.counts.checksum_failures.inc();
-        }
-        (self.bytes() - before, result)
+        (self.bytes() - before, self.judge(core, result))
     }
 
     async fn pull_inner(&self, core: &Core, source: &Holder, limits: PayloadLimits) -> Result<(), PullError> {
@@ -153,17 +143,23 @@ impl Incoming {
     ) -> (u64, Result<(), PullError>) {
         let before = self.bytes();
         let result = self.recall_inner(core, objects, stem, limits).await;
+        (self.bytes() - before, self.judge(core, result))
+    }
+
+    /// What an attempt came to: a fault of this disk or bytes that are wrong go before what the transfer itself told.
+    fn judge(&self, core: &Core, told: Result<(), PullError>) -> Result<(), PullError> {
         let mut inner = self.lock();
-        let result = match (inner.mismatch.take(), inner.fault.take()) {
+        let found = (inner.mismatch.take(), inner.fault.take());
+        drop(inner);
+        let result = match found {
             (_, Some(fault)) => Err(PullError::Disk(fault)),
             (Some(mismatch), None) => Err(PullError::Mismatch(mismatch)),
-            (None, None) => result,
+            (None, None) => told,
         };
-        drop(inner);
         if matches!(result, Err(PullError::Mismatch(_))) {
             core.counts.checksum_failures.inc();
         }
-        (self.bytes() - before, result)
+        result
     }
 
     async fn recall_inner(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cairn_client::api::{Error, GlobalStatus, TierNode};
 use cairn_store::id::NodeId;
 use cairn_store::meta::State;
+use cairn_store::plan::archive::Plan;
 use cairn_store::segment::CopyState;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -62,10 +63,8 @@ impl Service {
             })
         });
         let nodes = nodes.collect();
-        let (rule, now, looked) = (core.archive_rule(&state, false), core.env.clock.wall(), state.clone());
-        let (plan, has) = self.blocking(move || (backlog(&looked, &rule), Has::of(&looked))).await?;
+        let (plan, has, oldest) = self.count_tier(&state).await?;
         let any = !state.tiers.is_empty();
-        let oldest = plan.oldest.map(|oldest| Duration::from_millis(now.0.saturating_sub(oldest.0)));
         Ok(GlobalStatus {
             tier: state.tier(),
             archive: core.limits.archive,
@@ -95,11 +94,9 @@ impl Service {
                 reasons.push(format!("node {} reaches another global tier than most", core.name_of(*node)));
             }
         }
-        let (rule, now, looked) = (core.archive_rule(state, false), core.env.clock.wall(), state.clone());
-        let Ok((plan, has)) = self.blocking(move || (backlog(&looked, &rule), Has::of(&looked))).await else {
+        let Ok((plan, has, oldest)) = self.count_tier(state).await else {
             return reasons;
         };
-        let oldest = plan.oldest.map(|oldest| Duration::from_millis(now.0.saturating_sub(oldest.0)));
         if let Some(oldest) = oldest.filter(|oldest| *oldest >= LATE) {
             let age = humantime::format_duration(Duration::from_secs(oldest.as_secs()));
             let (count, bytes) = (plan.waiting, plan.bytes);
@@ -109,6 +106,14 @@ impl Service {
             reasons.push(format!("{} objects of the global tier are damaged or missing", has.lost));
         }
         reasons
+    }
+
+    /// What waits for the tier, what the tier has, and for how long the first has waited.
+    async fn count_tier(&self, state: &State) -> Result<(Plan, Has, Option<Duration>), Error> {
+        let (rule, now, looked) = (self.core.archive_rule(state, false), self.core.env.clock.wall(), state.clone());
+        let (plan, has) = self.blocking(move || (backlog(&looked, &rule), Has::of(&looked))).await?;
+        let oldest = plan.oldest.map(|oldest| Duration::from_millis(now.0.saturating_sub(oldest.0)));
+        Ok((plan, has, oldest))
     }
 }
 
